@@ -1,18 +1,18 @@
 """The one tree of everything DeksdenFlow raises on purpose.
 
-    DeksdenFlowError
-    ├── StartupError            a service cannot start; one line on stderr, exit 2
-    ├── Refusal                 a request is refused; becomes an RFC 9457 problem
-    │   ├── Invalid             400  the request itself is wrong
-    │   ├── Unauthenticated     401  no valid credential
-    │   ├── Forbidden           403  a valid credential that may not do this
-    │   ├── NotFound            404  no such thing, or not for this caller
-    │   ├── Conflict            409  the current status does not allow it
-    │   ├── PreconditionFailed  412  the caller's version or commit is stale
-    │   ├── PreconditionNeeded  428  the change needs If-Match
-    │   ├── TooLarge            413  the body is over the limit
-    │   └── Unavailable         503  something we depend on does not answer
-    └── JobError                a job failed; its category decides about a retry
+DeksdenFlowError
+├── StartupError            a service cannot start; one line on stderr, exit 2
+├── Refusal                 a request is refused; becomes an RFC 9457 problem
+│   ├── Invalid             400  the request itself is wrong
+│   ├── Unauthenticated     401  no valid credential
+│   ├── Forbidden           403  a valid credential that may not do this
+│   ├── NotFound            404  no such thing, or not for this caller
+│   ├── Conflict            409  the current status does not allow it
+│   ├── PreconditionFailed  412  the caller's version or commit is stale
+│   ├── PreconditionNeeded  428  the change needs If-Match
+│   ├── TooLarge            413  the body is over the limit
+│   └── Unavailable         503  something we depend on does not answer
+└── JobError                a job failed; its category decides about a retry
 """
 
 from collections.abc import Sequence
