@@ -1,0 +1,29 @@
+"""The place for the type of a secret text, so that no `repr`, log line or error can show one by accident."""
+
+import hmac
+
+
+class Secret:
+    """A text that does not show itself: `repr` and `str` are `***`, only `reveal()` tells it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself; ask where it is used, and do not keep the answer."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(
+            self._text.encode(errors="surrogatepass"), other.reveal().encode(errors="surrogatepass")
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._text)
