@@ -82,9 +82,6 @@ holds() {
 
 explain_failure() {
     tail -n 15 "$log" >&2
-    if grep -qiE 'no matching distribution|hash(es)? .*(mismatch|do not match)' "$log" && ! grep -qiE 'connection|resol(ve|ution)|timed out' "$log"; then
-        refuse "installing $lock failed; all of pip's output is in $log"
-    fi
     if grep -qiE 'NewConnectionError|NameResolution|name resolution|ConnectTimeout|timed out|Network is unreachable|ProxyError|SSLError|CERTIFICATE_VERIFY' "$log"; then
         refuse "the package index cannot be reached: check the network and pip's settings (PIP_INDEX_URL, PIP_PROXY, PIP_CERT), then run this again"
     fi

