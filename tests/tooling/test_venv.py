@@ -26,6 +26,9 @@ esac
 """
 
 
+UTILITIES = ("bash", "sh", "cat", "cp", "cut", "dirname", "env", "flock", "grep", "head", "make", "mkdir", "mv", "rm", "sed", "sha256sum", "tail")
+
+
 class Clone:
     """A copy of what venv.sh touches, with a PATH that has the base utilities and the stubs that a test adds."""
 
@@ -39,7 +42,7 @@ class Clone:
         shutil.copy(ROOT / "Makefile", self.root)
         for lock in LOCKS:
             (self.root / lock).write_text("a==1 \\\n    --hash=sha256:00\nb==2 ; sys_platform == 'win32'\n")
-        utilities = [
+        for name in UTILITIES:
             "bash",
             "sh",
             "cat",
@@ -58,7 +61,6 @@ class Clone:
             "sha256sum",
             "tail",
         ]
-        for name in utilities:
             if found := shutil.which(name):
                 (self.bin / name).symlink_to(found)
 
