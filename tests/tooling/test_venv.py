@@ -26,7 +26,25 @@ esac
 """
 
 
-UTILITIES = ("bash", "sh", "cat", "cp", "cut", "dirname", "env", "flock", "grep", "head", "make", "mkdir", "mv", "rm", "sed", "sha256sum", "tail")
+UTILITIES = (
+    "bash",
+    "sh",
+    "cat",
+    "cp",
+    "cut",
+    "dirname",
+    "env",
+    "flock",
+    "grep",
+    "head",
+    "make",
+    "mkdir",
+    "mv",
+    "rm",
+    "sed",
+    "sha256sum",
+    "tail",
+)
 
 
 class Clone:
@@ -43,24 +61,6 @@ class Clone:
         for lock in LOCKS:
             (self.root / lock).write_text("a==1 \\\n    --hash=sha256:00\nb==2 ; sys_platform == 'win32'\n")
         for name in UTILITIES:
-            "bash",
-            "sh",
-            "cat",
-            "cp",
-            "cut",
-            "dirname",
-            "env",
-            "flock",
-            "grep",
-            "head",
-            "make",
-            "mkdir",
-            "mv",
-            "rm",
-            "sed",
-            "sha256sum",
-            "tail",
-        ]
             if found := shutil.which(name):
                 (self.bin / name).symlink_to(found)
 
