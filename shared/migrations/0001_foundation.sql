@@ -1,0 +1,311 @@
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE projects (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    git_url TEXT NOT NULL,
+    base_branch TEXT NOT NULL,
+    ci_provider TEXT CHECK (ci_provider IN ('github', 'gitlab')),
+    repository_id TEXT,
+    default_models TEXT NOT NULL CHECK (json_valid(default_models)),
+    policy TEXT NOT NULL CHECK (json_valid(policy)),
+    version INTEGER NOT NULL DEFAULT 1,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE secrets (
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    name TEXT NOT NULL,
+    sealed BLOB,
+    file_name TEXT,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (project_id, name),
+    CHECK ((sealed IS NULL) <> (file_name IS NULL))
+) STRICT;
+
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    hash TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    last_used_at INTEGER
+) STRICT;
+
+CREATE TABLE hooks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab')),
+    key TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    disabled_at INTEGER
+) STRICT;
+
+CREATE TABLE hook_secrets (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    hook_id INTEGER NOT NULL REFERENCES hooks (id),
+    scheme TEXT NOT NULL CHECK (scheme IN ('hmac', 'token', 'signing')),
+    sealed BLOB NOT NULL,
+    valid_until INTEGER,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE protocol_runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    number INTEGER NOT NULL CHECK (number BETWEEN 1 AND 9999),
+    protocol_name TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    base_branch TEXT NOT NULL,
+    description TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN (
+        'pending', 'planning', 'planned', 'running', 'paused', 'blocked', 'failed', 'cancelled', 'completed')),
+    phase TEXT,
+    reason TEXT,
+    policy TEXT NOT NULL CHECK (json_valid(policy)),
+    model TEXT,
+    start_sha TEXT,
+    head_sha TEXT,
+    pushed_sha TEXT,
+    plan_revision INTEGER NOT NULL DEFAULT 0,
+    written_revision INTEGER NOT NULL DEFAULT 0,
+    plan_sha TEXT,
+    feedback TEXT,
+    pr_number INTEGER,
+    pr_url TEXT,
+    version INTEGER NOT NULL DEFAULT 1,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    UNIQUE (project_id, protocol_name),
+    UNIQUE (project_id, number),
+    CHECK ((status IN ('failed', 'cancelled', 'completed')) = (finished_at IS NOT NULL)),
+    CHECK (status <> 'blocked' OR reason IS NOT NULL)
+) STRICT;
+
+CREATE TABLE plans (
+    protocol_id INTEGER NOT NULL REFERENCES protocol_runs (id),
+    revision INTEGER NOT NULL,
+    summary TEXT NOT NULL,
+    plan_md TEXT NOT NULL,
+    context_md TEXT NOT NULL,
+    files TEXT NOT NULL CHECK (json_valid(files)),
+    sha256 TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (protocol_id, revision)
+) STRICT;
+
+CREATE TABLE step_runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    protocol_id INTEGER NOT NULL REFERENCES protocol_runs (id),
+    step_index INTEGER NOT NULL CHECK (step_index BETWEEN 0 AND 999),
+    step_name TEXT NOT NULL,
+    step_type TEXT NOT NULL CHECK (step_type IN ('setup', 'work', 'qa')),
+    file_name TEXT NOT NULL,
+    instructions TEXT NOT NULL,
+    depends_on TEXT NOT NULL CHECK (json_valid(depends_on)),
+    model TEXT,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'needs_qa', 'completed', 'failed', 'cancelled')),
+    phase TEXT,
+    reason TEXT,
+    summary TEXT,
+    feedback TEXT,
+    thread_id TEXT,
+    start_sha TEXT,
+    head_sha TEXT,
+    executions INTEGER NOT NULL DEFAULT 0,
+    continuations INTEGER NOT NULL DEFAULT 0,
+    repairs INTEGER NOT NULL DEFAULT 0,
+    retries INTEGER NOT NULL DEFAULT 0,
+    qa_asks INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 1,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    UNIQUE (protocol_id, step_index),
+    CHECK ((status IN ('completed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK (status <> 'needs_qa' OR head_sha IS NOT NULL),
+    CHECK (status NOT IN ('failed', 'completed') OR reason IS NOT NULL)
+) STRICT;
+
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab')),
+    hook_id INTEGER REFERENCES hooks (id),
+    delivery_key TEXT NOT NULL,
+    event TEXT NOT NULL,
+    headers TEXT NOT NULL CHECK (json_valid(headers)),
+    body BLOB NOT NULL,
+    body_sha256 TEXT NOT NULL,
+    project_id INTEGER REFERENCES projects (id),
+    protocol_id INTEGER REFERENCES protocol_runs (id),
+    step_id INTEGER REFERENCES step_runs (id),
+    status TEXT NOT NULL CHECK (status IN ('received', 'applied', 'ignored', 'duplicate', 'failed')),
+    reason TEXT,
+    received_at INTEGER NOT NULL,
+    applied_at INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX one_delivery_per_key ON deliveries (provider, coalesce(hook_id, 0), delivery_key);
+
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN (
+        'setup', 'plan_protocol_job', 'execute_step_job', 'run_quality_job', 'open_pr_job', 'process_delivery')),
+    project_id INTEGER REFERENCES projects (id),
+    protocol_id INTEGER REFERENCES protocol_runs (id),
+    step_id INTEGER REFERENCES step_runs (id),
+    delivery_id INTEGER REFERENCES deliveries (id),
+    payload TEXT NOT NULL CHECK (json_valid(payload)),
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
+    priority INTEGER NOT NULL DEFAULT 0,
+    run_at INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
+    continuations INTEGER NOT NULL DEFAULT 0,
+    token INTEGER NOT NULL DEFAULT 0,
+    heartbeat INTEGER NOT NULL DEFAULT 0,
+    dispatch INTEGER NOT NULL DEFAULT 1,
+    dispatched_at INTEGER,
+    owner TEXT,
+    stop TEXT CHECK (stop IN ('cancel', 'park')),
+    category TEXT,
+    error TEXT,
+    result TEXT CHECK (result IS NULL OR json_valid(result)),
+    actor TEXT NOT NULL,
+    request_id TEXT,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    CHECK ((state = 'running') = (owner IS NOT NULL)),
+    CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK (attempt <= max_attempts),
+    CHECK (state <> 'failed' OR category IS NOT NULL)
+) STRICT;
+
+CREATE UNIQUE INDEX one_open_job_per_step ON jobs (step_id)
+    WHERE step_id IS NOT NULL AND state IN ('queued', 'running') AND stop IS NULL;
+CREATE UNIQUE INDEX one_running_writer_per_branch ON jobs (protocol_id)
+    WHERE state = 'running' AND kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job');
+CREATE INDEX jobs_to_dispatch ON jobs (priority DESC, run_at, id) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (project_id) WHERE state = 'running';
+CREATE INDEX jobs_of_protocol ON jobs (protocol_id, id);
+CREATE INDEX jobs_of_project ON jobs (project_id, id);
+CREATE INDEX jobs_by_state ON jobs (state, id);
+
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id INTEGER NOT NULL REFERENCES jobs (id),
+    protocol_id INTEGER NOT NULL REFERENCES protocol_runs (id),
+    step_id INTEGER REFERENCES step_runs (id),
+    kind TEXT NOT NULL CHECK (kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')),
+    number INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'succeeded', 'failed', 'lost', 'cancelled', 'parked')),
+    model TEXT,
+    thread_id TEXT,
+    resumed_from INTEGER REFERENCES attempts (id),
+    prompt_sha256 TEXT,
+    start_sha TEXT,
+    head_sha TEXT,
+    result TEXT CHECK (result IS NULL OR json_valid(result)),
+    category TEXT,
+    error TEXT,
+    stderr_tail TEXT,
+    exit_code INTEGER,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    reasoning_output_tokens INTEGER NOT NULL DEFAULT 0,
+    directory TEXT,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    UNIQUE (job_id, token),
+    CHECK ((state = 'running') = (finished_at IS NULL))
+) STRICT;
+
+CREATE UNIQUE INDEX one_open_attempt_per_job ON attempts (job_id) WHERE state = 'running';
+CREATE INDEX attempts_of_step ON attempts (step_id, id);
+CREATE INDEX attempts_of_protocol ON attempts (protocol_id, id);
+
+CREATE TABLE facts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    repository_id TEXT NOT NULL,
+    sha TEXT NOT NULL,
+    context TEXT NOT NULL,
+    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab')),
+    outcome TEXT NOT NULL CHECK (outcome IN (
+        'pass', 'soft_pass', 'fail', 'waiting_human', 'no_verdict', 'running', 'unknown')),
+    run_attempt INTEGER NOT NULL DEFAULT 1,
+    observed_at INTEGER NOT NULL,
+    url TEXT,
+    delivery_id INTEGER REFERENCES deliveries (id),
+    details TEXT NOT NULL CHECK (json_valid(details)),
+    UNIQUE (project_id, repository_id, sha, context)
+) STRICT;
+
+CREATE TABLE gates (
+    step_id INTEGER NOT NULL REFERENCES step_runs (id),
+    sha TEXT NOT NULL,
+    name TEXT NOT NULL CHECK (name IN ('ci', 'qa', 'approval')),
+    state TEXT NOT NULL CHECK (state IN ('pending', 'passed', 'failed', 'inconclusive')),
+    summary TEXT NOT NULL,
+    url TEXT,
+    actor TEXT NOT NULL,
+    attempt_id INTEGER REFERENCES attempts (id),
+    evidence TEXT NOT NULL CHECK (json_valid(evidence)),
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (step_id, sha, name)
+) STRICT;
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER REFERENCES projects (id),
+    protocol_id INTEGER REFERENCES protocol_runs (id),
+    step_id INTEGER REFERENCES step_runs (id),
+    attempt_id INTEGER REFERENCES attempts (id),
+    job_id INTEGER REFERENCES jobs (id),
+    delivery_id INTEGER REFERENCES deliveries (id),
+    event_type TEXT NOT NULL,
+    entity TEXT NOT NULL CHECK (entity IN ('project', 'protocol', 'step', 'job', 'delivery')),
+    from_status TEXT,
+    to_status TEXT,
+    reason TEXT,
+    actor TEXT NOT NULL,
+    request_id TEXT,
+    metadata TEXT NOT NULL CHECK (json_valid(metadata)),
+    created_at INTEGER NOT NULL,
+    CHECK ((from_status IS NULL) = (to_status IS NULL))
+) STRICT;
+
+CREATE INDEX events_of_project ON events (project_id, id);
+CREATE INDEX events_of_protocol ON events (protocol_id, id);
+CREATE INDEX events_of_step ON events (step_id, id) WHERE step_id IS NOT NULL;
+
+CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
+BEGIN
+    SELECT RAISE(ABORT, 'events are append-only');
+END;
+
+CREATE TABLE idempotency_keys (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_sha256 TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    headers TEXT NOT NULL CHECK (json_valid(headers)),
+    body BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT;
+
+CREATE INDEX protocols_of_project ON protocol_runs (project_id, id);
+CREATE INDEX deliveries_of_project ON deliveries (project_id, id);

@@ -1,0 +1,106 @@
+"""SQL of the table attempts."""
+
+from collections.abc import Sequence
+
+from shared.repository.database import Tx, as_json
+from shared.schemas.records import Attempt, Job
+from shared.schemas.statuses import AttemptState
+
+
+def open_for(tx: Tx, job: Job, *, start_sha: str | None, model: str | None) -> Attempt:
+    """Open the attempt of a job that was just claimed."""
+    attempt_id = tx.insert(
+        "INSERT INTO attempts (job_id, protocol_id, step_id, kind, number, token, state, model, start_sha, started_at)"
+        " VALUES (?, ?, ?, ?, (SELECT count(*) + 1 FROM attempts WHERE job_id = ?), ?, 'running', ?, ?, ?)",
+        (job.id, job.protocol_id, job.step_id, job.kind, job.id, job.token, model, start_sha, tx.now),
+    )
+    return expect(tx, attempt_id)
+
+
+def get(tx: Tx, attempt_id: int) -> Attempt | None:
+    """One attempt."""
+    return tx.load(Attempt, "SELECT * FROM attempts WHERE id = ?", (attempt_id,))
+
+
+def expect(tx: Tx, attempt_id: int) -> Attempt:
+    """One attempt that a foreign key promises."""
+    attempt = get(tx, attempt_id)
+    if attempt is None:
+        raise LookupError(f"attempt {attempt_id}")
+    return attempt
+
+
+def live(tx: Tx, job_id: int) -> Attempt | None:
+    """The open attempt of a job."""
+    return tx.load(Attempt, "SELECT * FROM attempts WHERE job_id = ? AND state = 'running'", (job_id,))
+
+
+def of_job(tx: Tx, job_id: int) -> Sequence[Attempt]:
+    """All attempts of a job, oldest first."""
+    return tx.load_all(Attempt, "SELECT * FROM attempts WHERE job_id = ? ORDER BY id", (job_id,))
+
+
+def of_step(tx: Tx, step_id: int, *, after: int, limit: int) -> Sequence[Attempt]:
+    """A step's attempts by id above `after`, its QA runs too."""
+    return tx.load_all(
+        Attempt,
+        "SELECT * FROM attempts WHERE step_id = ? AND id > ? ORDER BY id LIMIT ?",
+        (step_id, after, limit),
+    )
+
+
+def of_protocol(tx: Tx, protocol_id: int, *, after: int, limit: int) -> Sequence[Attempt]:
+    """A protocol's attempts by id above `after`: planning, execution and QA."""
+    return tx.load_all(
+        Attempt,
+        "SELECT * FROM attempts WHERE protocol_id = ? AND id > ? ORDER BY id LIMIT ?",
+        (protocol_id, after, limit),
+    )
+
+
+def of_thread(tx: Tx, thread_id: str) -> Sequence[Attempt]:
+    """The attempts that talked in one Codex thread, newest first."""
+    return tx.load_all(Attempt, "SELECT * FROM attempts WHERE thread_id = ? ORDER BY id DESC", (thread_id,))
+
+
+def save(tx: Tx, attempt: Attempt) -> None:
+    """Write the changeable columns of an attempt that is still open; a closed one stays as it is."""
+    tx.run(
+        "UPDATE attempts SET state = ?, model = ?, thread_id = ?, resumed_from = ?, prompt_sha256 = ?, start_sha = ?,"
+        " head_sha = ?, result = ?, category = ?, error = ?, stderr_tail = ?, exit_code = ?, input_tokens = ?,"
+        " cached_input_tokens = ?, output_tokens = ?, reasoning_output_tokens = ?, directory = ?, finished_at = ?"
+        " WHERE id = ? AND state = 'running'",
+        (
+            attempt.state,
+            attempt.model,
+            attempt.thread_id,
+            attempt.resumed_from,
+            attempt.prompt_sha256,
+            attempt.start_sha,
+            attempt.head_sha,
+            None if attempt.result is None else as_json(attempt.result),
+            attempt.category,
+            attempt.error,
+            attempt.stderr_tail,
+            attempt.exit_code,
+            attempt.input_tokens,
+            attempt.cached_input_tokens,
+            attempt.output_tokens,
+            attempt.reasoning_output_tokens,
+            attempt.directory,
+            None if attempt.state is AttemptState.RUNNING else tx.now,
+            attempt.id,
+        ),
+    )
+
+
+def usage_of_protocol(tx: Tx, protocol_id: int) -> dict[str, int]:
+    """The tokens that a protocol has used so far, by kind of token."""
+    row = tx.row(
+        "SELECT coalesce(sum(input_tokens), 0) AS input_tokens,"
+        " coalesce(sum(cached_input_tokens), 0) AS cached_input_tokens,"
+        " coalesce(sum(output_tokens), 0) AS output_tokens,"
+        " coalesce(sum(reasoning_output_tokens), 0) AS reasoning_output_tokens FROM attempts WHERE protocol_id = ?",
+        (protocol_id,),
+    )
+    return dict(row) if row else {}

@@ -1,0 +1,241 @@
+"""The one door to the database: opens it, migrates it, and runs whole transactions in one hop to its thread."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+import msgspec
+
+from shared.errors import StartupError, Unavailable
+from shared.repository.migrations import apply_migrations
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R", bound=msgspec.Struct)
+
+Row = dict[str, Any]
+Clock = Callable[[], int]
+
+SAFE_VERSION = (3, 51, 3)
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "virtiofs", "afs", "ceph", "glusterfs")
+_JSON_COLUMNS = frozenset(
+    {"default_models", "policy", "files", "depends_on", "payload", "result", "details", "evidence", "metadata", "headers"}
+)
+
+
+def wall_clock() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Tx:
+    """One open transaction; `now` is its one time, in milliseconds, for everything that it writes."""
+
+    __slots__ = ("_connection", "now")
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self._connection = connection
+        self.now = now
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """All rows that the statement gives."""
+        return self._connection.execute(sql, params).fetchall()
+
+    def row(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
+        """The first row that the statement gives."""
+        return self._connection.execute(sql, params).fetchone()
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run a statement; gives the number of rows that it changed."""
+        return self._connection.execute(sql, params).rowcount
+
+    def insert(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run an INSERT; gives the new row's id."""
+        rowid = self._connection.execute(sql, params).lastrowid
+        return rowid or 0
+
+    def load(self, record: type[R], sql: str, params: Sequence[Any] = ()) -> R | None:
+        """The first row as a record."""
+        row = self.row(sql, params)
+        return None if row is None else as_record(record, row)
+
+    def load_all(self, record: type[R], sql: str, params: Sequence[Any] = ()) -> list[R]:
+        """All rows as records."""
+        return [as_record(record, row) for row in self.rows(sql, params)]
+
+
+def as_record(record: type[R], row: Row) -> R:
+    """A row as its frozen record; columns that hold JSON are decoded, columns that the record lacks are left out."""
+    decoded = {
+        name: msgspec.json.decode(value) if name in _JSON_COLUMNS and value is not None else value
+        for name, value in row.items()
+    }
+    return msgspec.convert(decoded, record)
+
+
+def as_json(value: object) -> str:
+    """A value as JSON text for a column."""
+    return msgspec.json.encode(value).decode()
+
+
+class _Connection(aiosqlite.Connection):
+    """An aiosqlite connection that can run a whole function in its thread, so that a transaction is one hop.
+
+    The function runs to its end or rolls back whatever becomes of the caller: a cancelled caller may find its
+    change committed, never half of it.
+    """
+
+    async def transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` between `begin` and COMMIT; any exception rolls back."""
+        return await self._execute(_transact, self._conn, begin, work)
+
+
+def _transact(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute(begin)
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+    return result
+
+
+def _dict_row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
+    return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
+
+
+class Database:
+    """One writer and a few readers on one SQLite file; made by `open_database`."""
+
+    def __init__(self, path: Path, writer: _Connection, readers: Sequence[_Connection], clock: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self._writer = writer
+        self._readers = readers
+        self._free: asyncio.Queue[_Connection] = asyncio.Queue()
+        for reader in readers:
+            self._free.put_nowait(reader)
+
+    async def write(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn(tx, …)` in one immediate transaction; it awaits nothing and may be run to its end after a cancel."""
+
+        def work(connection: sqlite3.Connection) -> T:
+            return fn(Tx(connection, self.clock()), *args, **kwargs)
+
+        with _clear_refusals():
+            return await self._writer.transact("BEGIN IMMEDIATE", work)
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn(tx, …)` on one snapshot that cannot be written to."""
+
+        def work(connection: sqlite3.Connection) -> T:
+            return fn(Tx(connection, self.clock()), *args, **kwargs)
+
+        reader = await self._free.get()
+        try:
+            with _clear_refusals():
+                return await reader.transact("BEGIN", work)
+        finally:
+            self._free.put_nowait(reader)
+
+    async def close(self) -> None:
+        """Close every connection; one that stays open would keep its thread, and so the process, alive."""
+        for connection in (*self._readers, self._writer):
+            await connection.close()
+
+
+class _clear_refusals:  # noqa: N801  reads as a verb where it is used
+    """Turns what SQLite says of a busy or full disk into a refusal that says what to do."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, sqlite3.OperationalError):
+            return
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise Unavailable("The database is busy. Nothing was changed; try again.", type="database-busy") from error
+        if "full" in text or "disk I/O" in text or "readonly" in text:
+            message = f"The database cannot be written ({text}). Nothing was changed; free space or mend the disk."
+            raise Unavailable(message, type="database-unwritable") from error
+
+
+def _check_file_system(path: Path) -> None:
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists():
+        return
+    folder = path.parent.resolve()
+    best, kind = "", ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4]
+        if len(mount) >= len(best) and folder.is_relative_to(mount):
+            best, kind = mount, after.split()[0]
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        message = f"{path} lies on {kind}, where SQLite can be corrupted; put DEKSDENFLOW_DB_PATH on a local disk"
+        raise StartupError(message)
+
+
+def _check_version() -> None:
+    if sqlite3.sqlite_version_info < SAFE_VERSION:
+        message = f"SQLite {sqlite3.sqlite_version} can corrupt a database that several processes write; 3.51.3 is needed"
+        raise StartupError(message)
+
+
+async def _connect(path: Path, *, query_only: bool) -> _Connection:
+    connection = _Connection(lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False), 64)
+    await connection
+    try:
+        connection.row_factory = _dict_row  # pyright: ignore[reportAttributeAccessIssue]  any callable will do
+        for pragma in (
+            "PRAGMA busy_timeout=30000",
+            "PRAGMA journal_mode=WAL",
+            "PRAGMA synchronous=FULL",
+            "PRAGMA foreign_keys=ON",
+            "PRAGMA temp_store=MEMORY",
+            "PRAGMA journal_size_limit=67108864",
+            f"PRAGMA query_only={int(query_only)}",
+        ):
+            await connection.execute_fetchall(pragma)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def _open(path: Path, readers: int, clock: Clock) -> Database:
+    connections: list[_Connection] = []
+    try:
+        connections.append(await _connect(path, query_only=False))
+        await connections[0].transact("BEGIN IMMEDIATE", lambda connection: apply_migrations(connection, clock()))
+        for _ in range(readers):
+            connections.append(await _connect(path, query_only=True))
+    except BaseException:
+        for connection in connections:
+            await connection.close()
+        raise
+    return Database(path, connections[0], connections[1:], clock)
+
+
+@asynccontextmanager
+async def open_database(path: str | Path, *, readers: int = 3, clock: Clock = wall_clock) -> AsyncIterator[Database]:
+    """Open and migrate the database for one process; StartupError says in one line why it cannot be used."""
+    path = Path(path).absolute()
+    _check_version()
+    _check_file_system(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = await _open(path, readers, clock)
+    except (sqlite3.Error, OSError) as error:
+        raise StartupError(f"the database {path} cannot be used: {error}") from error
+    try:
+        yield database
+    finally:
+        await database.close()

@@ -1,0 +1,212 @@
+"""SQL of the table jobs: the outbox, the claim and the lease."""
+
+from collections.abc import Sequence
+
+from shared.repository.database import Row, Tx, as_json
+from shared.schemas.records import Job
+
+
+def add(tx: Tx, job: Job) -> Job:
+    """Put a job into the outbox; its id is given by the database."""
+    job_id = tx.insert(
+        "INSERT INTO jobs (kind, project_id, protocol_id, step_id, delivery_id, payload, state, priority, run_at,"
+        " max_attempts, actor, request_id, created_at) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+        (
+            job.kind,
+            job.project_id,
+            job.protocol_id,
+            job.step_id,
+            job.delivery_id,
+            as_json(job.payload),
+            job.priority,
+            job.run_at,
+            job.max_attempts,
+            job.actor,
+            job.request_id,
+            tx.now,
+        ),
+    )
+    return expect(tx, job_id)
+
+
+def get(tx: Tx, job_id: int) -> Job | None:
+    """One job."""
+    return tx.load(Job, "SELECT * FROM jobs WHERE id = ?", (job_id,))
+
+
+def expect(tx: Tx, job_id: int) -> Job:
+    """One job that a foreign key promises."""
+    job = get(tx, job_id)
+    if job is None:
+        raise LookupError(f"job {job_id}")
+    return job
+
+
+def claim(tx: Tx, job_id: int, dispatch: int, owner: str) -> Job | None:
+    """Take a queued job that is due: attempt, token +1; None when this dispatch is stale, early or already taken.
+
+    Pause, block and limits are the caller's to check in the same transaction, before this.
+    """
+    taken = tx.run(
+        "UPDATE jobs SET state = 'running', attempt = attempt + 1, token = token + 1, heartbeat = 0, owner = ?,"
+        " stop = NULL, category = NULL, error = NULL, started_at = coalesce(started_at, ?)"
+        " WHERE id = ? AND dispatch = ? AND state = 'queued' AND run_at <= ?",
+        (owner, tx.now, job_id, dispatch, tx.now),
+    )
+    return expect(tx, job_id) if taken else None
+
+
+def beat(tx: Tx, job_id: int, token: int) -> Job | None:
+    """Show life; None when the lease is lost, and then nothing more may be written for it."""
+    alive = tx.run(
+        "UPDATE jobs SET heartbeat = heartbeat + 1 WHERE id = ? AND token = ? AND state = 'running'", (job_id, token)
+    )
+    return expect(tx, job_id) if alive else None
+
+
+def held(tx: Tx, job_id: int, token: int) -> Job | None:
+    """The job if this token still holds it."""
+    return tx.load(Job, "SELECT * FROM jobs WHERE id = ? AND token = ? AND state = 'running'", (job_id, token))
+
+
+def requeue(tx: Tx, job: Job) -> Job:
+    """Put a job back into the outbox under a new dispatch number; `run_at`, counters and error are taken from `job`."""
+    tx.run(
+        "UPDATE jobs SET state = 'queued', owner = NULL, run_at = ?, attempt = ?, continuations = ?, stop = NULL,"
+        " dispatch = dispatch + 1, dispatched_at = NULL, category = ?, error = ? WHERE id = ?",
+        (job.run_at, job.attempt, job.continuations, job.category, job.error, job.id),
+    )
+    return expect(tx, job.id)
+
+
+def finish(tx: Tx, job: Job) -> Job:
+    """Write a job's terminal state, taken from `job`."""
+    tx.run(
+        "UPDATE jobs SET state = ?, owner = NULL, stop = NULL, category = ?, error = ?, result = ?, finished_at = ?"
+        " WHERE id = ?",
+        (
+            job.state,
+            job.category,
+            job.error,
+            None if job.result is None else as_json(job.result),
+            tx.now,
+            job.id,
+        ),
+    )
+    return expect(tx, job.id)
+
+
+def ask_to_stop(tx: Tx, job_id: int, stop: str) -> None:
+    """Leave a word for whoever runs the job; it is read with the next heartbeat."""
+    tx.run("UPDATE jobs SET stop = ? WHERE id = ? AND state = 'running'", (stop, job_id))
+
+
+def mark_dispatched(tx: Tx, rung: Sequence[tuple[int, int]]) -> None:
+    """Remember that the bell was rung for these (job, dispatch)."""
+    for job_id, dispatch in rung:
+        tx.run(
+            "UPDATE jobs SET dispatched_at = ? WHERE id = ? AND dispatch = ? AND state = 'queued'",
+            (tx.now, job_id, dispatch),
+        )
+
+
+def to_ring(tx: Tx, *, limit: int) -> Sequence[Job]:
+    """Due jobs whose bell was never rung for this dispatch and that may start now: best priority, then oldest.
+
+    Left out are jobs of protocols that may not start anything, of branches with a running writer.
+    """
+    return tx.load_all(
+        Job,
+        "SELECT jobs.* FROM jobs LEFT JOIN protocol_runs ON protocol_runs.id = jobs.protocol_id"
+        " WHERE jobs.state = 'queued' AND jobs.dispatched_at IS NULL AND jobs.run_at <= ?"
+        " AND (protocol_runs.id IS NULL OR jobs.kind = 'open_pr_job'"
+        "      OR protocol_runs.status NOT IN ('paused', 'blocked', 'cancelled', 'failed', 'completed'))"
+        " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job') OR NOT EXISTS ("
+        "   SELECT 1 FROM jobs AS busy WHERE busy.protocol_id = jobs.protocol_id AND busy.state = 'running'"
+        "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job')))"
+        " ORDER BY jobs.priority DESC, jobs.run_at, jobs.id LIMIT ?",
+        (tx.now, limit),
+    )
+
+
+def unanswered(tx: Tx, *, rung_before: int) -> Sequence[Job]:
+    """Queued jobs whose bell was rung a while ago and that nobody claimed."""
+    return tx.load_all(
+        Job,
+        "SELECT * FROM jobs WHERE state = 'queued' AND dispatched_at IS NOT NULL"
+        " AND (dispatched_at < ? OR dispatched_at > ?) ORDER BY id",
+        (rung_before, tx.now),
+    )
+
+
+def next_run_at(tx: Tx) -> int | None:
+    """When the next queued job that is not due yet becomes due."""
+    row = tx.row("SELECT min(run_at) AS run_at FROM jobs WHERE state = 'queued' AND run_at > ?", (tx.now,))
+    return row["run_at"] if row else None
+
+
+def running(tx: Tx) -> Sequence[Job]:
+    """All running jobs."""
+    return tx.load_all(Job, "SELECT * FROM jobs WHERE state = 'running' ORDER BY id")
+
+
+def running_of_project(tx: Tx, project_id: int) -> int:
+    """How many jobs of a project run Codex now."""
+    row = tx.row(
+        "SELECT count(*) AS count FROM jobs WHERE state = 'running' AND project_id = ?"
+        " AND kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')",
+        (project_id,),
+    )
+    return row["count"] if row else 0
+
+
+def writer_of(tx: Tx, protocol_id: int) -> Job | None:
+    """The running job that has the protocol's branch for itself."""
+    return tx.load(
+        Job,
+        "SELECT * FROM jobs WHERE protocol_id = ? AND state = 'running'"
+        " AND kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job')",
+        (protocol_id,),
+    )
+
+
+def open_of_protocol(tx: Tx, protocol_id: int) -> Sequence[Job]:
+    """The queued and running jobs of a protocol."""
+    return tx.load_all(
+        Job, "SELECT * FROM jobs WHERE protocol_id = ? AND state IN ('queued', 'running') ORDER BY id", (protocol_id,)
+    )
+
+
+def open_of_step(tx: Tx, step_id: int) -> Job | None:
+    """The open job of a step that nobody asked to stop."""
+    return tx.load(
+        Job,
+        "SELECT * FROM jobs WHERE step_id = ? AND state IN ('queued', 'running') AND stop IS NULL",
+        (step_id,),
+    )
+
+
+def last_setup(tx: Tx, project_id: int) -> Job | None:
+    """The newest setup job of a project."""
+    return tx.load(
+        Job, "SELECT * FROM jobs WHERE project_id = ? AND kind = 'setup' ORDER BY id DESC LIMIT 1", (project_id,)
+    )
+
+
+def page(tx: Tx, *, project_id: int | None, state: str | None, before: int, limit: int) -> Sequence[Job]:
+    """Jobs, newest first, by id below `before`; of one project, of one state."""
+    return tx.load_all(
+        Job,
+        "SELECT * FROM jobs WHERE id < ?1 AND (?2 IS NULL OR project_id = ?2) AND (?3 IS NULL OR state = ?3)"
+        " ORDER BY id DESC LIMIT ?4",
+        (before, project_id, state, limit),
+    )
+
+
+def counts(tx: Tx, project_id: int | None) -> Sequence[Row]:
+    """Rows of kind, state and count; of one project when given."""
+    return tx.rows(
+        "SELECT kind, state, count(*) AS count FROM jobs WHERE ?1 IS NULL OR project_id = ?1 GROUP BY kind, state"
+        " ORDER BY kind, state",
+        (project_id,),
+    )

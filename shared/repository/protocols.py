@@ -1,0 +1,119 @@
+"""SQL of the tables protocol_runs and plans."""
+
+from collections.abc import Sequence
+
+from shared.repository.database import Tx, as_json
+from shared.schemas.records import Plan, Protocol
+
+
+def add(tx: Tx, protocol: Protocol) -> Protocol:
+    """Store a new protocol run; its id is given by the database."""
+    protocol_id = tx.insert(
+        "INSERT INTO protocol_runs (project_id, number, protocol_name, branch, base_branch, description, status, policy,"
+        " model, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            protocol.project_id,
+            protocol.number,
+            protocol.protocol_name,
+            protocol.branch,
+            protocol.base_branch,
+            protocol.description,
+            protocol.status,
+            as_json(protocol.policy),
+            protocol.model,
+            tx.now,
+            tx.now,
+        ),
+    )
+    return expect(tx, protocol_id)
+
+
+def get(tx: Tx, protocol_id: int) -> Protocol | None:
+    """One protocol run."""
+    return tx.load(Protocol, "SELECT * FROM protocol_runs WHERE id = ?", (protocol_id,))
+
+
+def expect(tx: Tx, protocol_id: int) -> Protocol:
+    """One protocol run that a foreign key promises."""
+    protocol = get(tx, protocol_id)
+    if protocol is None:
+        raise LookupError(f"protocol {protocol_id}")
+    return protocol
+
+
+def named(tx: Tx, project_id: int, name: str) -> Protocol | None:
+    """A project's protocol run of this name."""
+    return tx.load(
+        Protocol, "SELECT * FROM protocol_runs WHERE project_id = ? AND protocol_name = ?", (project_id, name)
+    )
+
+
+def numbered(tx: Tx, project_id: int, number: int) -> Protocol | None:
+    """A project's protocol run of this number."""
+    return tx.load(Protocol, "SELECT * FROM protocol_runs WHERE project_id = ? AND number = ?", (project_id, number))
+
+
+def last_number(tx: Tx, project_id: int) -> int:
+    """The highest number that a project has given out; 0 when none."""
+    row = tx.row("SELECT coalesce(max(number), 0) AS number FROM protocol_runs WHERE project_id = ?", (project_id,))
+    return row["number"] if row else 0
+
+
+def page(tx: Tx, project_id: int, *, after: int, limit: int) -> Sequence[Protocol]:
+    """A project's protocol runs by id above `after`."""
+    return tx.load_all(
+        Protocol,
+        "SELECT * FROM protocol_runs WHERE project_id = ? AND id > ? ORDER BY id LIMIT ?",
+        (project_id, after, limit),
+    )
+
+
+def save(tx: Tx, protocol: Protocol) -> Protocol | None:
+    """Write the changeable columns if nobody changed the row meanwhile; gives the new row, None when stale."""
+    changed = tx.run(
+        "UPDATE protocol_runs SET status = ?, phase = ?, reason = ?, start_sha = ?, head_sha = ?, pushed_sha = ?,"
+        " plan_revision = ?, written_revision = ?, plan_sha = ?, feedback = ?, pr_number = ?, pr_url = ?,"
+        " version = version + 1, updated_at = ?, finished_at = ? WHERE id = ? AND version = ?",
+        (
+            protocol.status,
+            protocol.phase,
+            protocol.reason,
+            protocol.start_sha,
+            protocol.head_sha,
+            protocol.pushed_sha,
+            protocol.plan_revision,
+            protocol.written_revision,
+            protocol.plan_sha,
+            protocol.feedback,
+            protocol.pr_number,
+            protocol.pr_url,
+            tx.now,
+            protocol.finished_at,
+            protocol.id,
+            protocol.version,
+        ),
+    )
+    return expect(tx, protocol.id) if changed else None
+
+
+def add_plan(tx: Tx, plan: Plan) -> None:
+    """Store one revision of a plan; revisions are never changed."""
+    tx.run(
+        "INSERT INTO plans (protocol_id, revision, summary, plan_md, context_md, files, sha256, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            plan.protocol_id,
+            plan.revision,
+            plan.summary,
+            plan.plan_md,
+            plan.context_md,
+            as_json(plan.files),
+            plan.sha256,
+            tx.now,
+        ),
+    )
+
+
+def plan(tx: Tx, protocol_id: int, revision: int) -> Plan | None:
+    """One revision of a plan."""
+    return tx.load(Plan, "SELECT * FROM plans WHERE protocol_id = ? AND revision = ?", (protocol_id, revision))

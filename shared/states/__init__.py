@@ -1,0 +1,1 @@
+"""The two transition tables, the gates' verdict and what may be done next; pure, no status is written here."""
