@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         script = load_script(given.script)
         if given.check:
             turns = sum(len(conversation.turns) for conversation in script.conversations)
-            sys.stdout.write(f"{given.script}: {len(script.conversations)} conversations, {turns} turns\n")
+            sys.stdout.write(f"{given.script}: conversations: {len(script.conversations)}, turns: {turns}\n")
             return 0
         asyncio.run(_serve(script, given.host, given.port))
     except ScriptError as error:

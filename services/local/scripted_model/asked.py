@@ -10,8 +10,8 @@ from msgspec import Struct
 
 # Codex puts these before the prompt, as messages of the user.
 _CONTEXT = ("# AGENTS.md instructions", "<environment_context>", "<user_instructions>", "<turn_aborted>", "<skill")
-_MARK = re.compile(r"_s(?P<conversation>\d+)p(?P<position>\d+)i(?P<item>\d+)w(?P<wait>\d+)$")
-_RUNNING = re.compile(r"Process running with session ID (\d+)")
+_MARK = re.compile(r"_s(?P<conversation>\d{1,6})p(?P<position>\d{1,6})i(?P<item>\d{1,6})w(?P<wait>\d{1,6})$")
+_RUNNING = re.compile(r"Process running with session ID (\d{1,12})")
 
 
 class Tools(StrEnum):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -56,6 +56,18 @@ def filled(text: str, captures: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: captures.get(found[1], found[0]), text)
 
 
+def _filled_within(value: Any, captures: Mapping[str, str]) -> Any:
+    match value:
+        case str():
+            return filled(value, captures)
+        case list():
+            return [_filled_within(part, captures) for part in cast("list[Any]", value)]
+        case dict():
+            return {key: _filled_within(part, captures) for key, part in cast("dict[str, Any]", value).items()}
+        case _:
+            return value
+
+
 def _output_item(item: Item, tools: Tools, mark: Mark, captures: Mapping[str, str]) -> OutputItem:
     if item.reasoning is not None:
         summary = [{"type": "summary_text", "text": filled(item.reasoning, captures)}]
@@ -66,8 +78,11 @@ def _output_item(item: Item, tools: Tools, mark: Mark, captures: Mapping[str, st
         run = filled(command.run, captures)
         workdir = None if command.workdir is None else filled(command.workdir, captures)
         return _command_call(msgspec.structs.replace(command, run=run, workdir=workdir), tools, mark)
-    text = item.message if item.message is not None else msgspec.json.encode(item.answer).decode()
-    content = [{"type": "output_text", "text": filled(text, captures)}]
+    if item.message is not None:
+        text = filled(item.message, captures)
+    else:
+        text = msgspec.json.encode(_filled_within(item.answer, captures)).decode()
+    content = [{"type": "output_text", "text": text}]
     return {"type": "message", "id": f"msg{mark}", "role": "assistant", "content": content}
 
 

@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -174,10 +174,12 @@ def load_script(path: Path) -> Script:
         raise ScriptError(f"{path}: cannot be read: {error}") from error
     try:
         data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError) as error:
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ScriptError(f"{path}: not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    if not isinstance(data, dict):
+        raise ScriptError(f"{path}: a script is a table with `conversations`")
     try:
-        return parse_script(data, name=path.name)
+        return parse_script(cast("dict[str, Any]", data), name=path.name)
     except ScriptError as error:
         raise ScriptError(f"{path}: {error}") from error
 
@@ -230,11 +232,21 @@ def _check_turn(turn: Turn, place: str) -> None:
         raise ScriptError(f"{place}: `{faults[0]}` sends no items; put them into a turn of their own")
     if turn.times != 1 and not faults:
         raise ScriptError(f"{place}.times: only a fault is played several times")
+    if turn.error is not None:
+        _check_headers(turn.error.headers, f"{place}.error.headers")
     for number, item in enumerate(turn.items):
         if sum(getattr(item, name) is not None for name in Item.__struct_fields__) != 1:
             raise ScriptError(f"{place}.items[{number}]: exactly one of {', '.join(Item.__struct_fields__)}")
     for number, item in enumerate(turn.output):
         _check_item(item, f"{place}.items[{number}]" if turn.items else place)
+
+
+def _check_headers(headers: Mapping[str, str], place: str) -> None:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[\t -~]*", value):
+            raise ScriptError(f"{place}: not an HTTP header: {name!r}: {value!r}")
+        if name.lower() in {"content-length", "transfer-encoding"}:
+            raise ScriptError(f"{place}: {name} is set by the server itself")
 
 
 def _check_item(item: Item, place: str) -> None:
