@@ -2,14 +2,15 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help test demo bench fmt lock clean checks lint format types imports venv
+.PHONY: help test demo bench fmt lock clean checks lint format types imports
 
 PY := .venv/bin/python
 WORKERS ?= auto
 ARGS ?=
 
 # $(call need,LOCK) makes .venv hold what the lock names; what keeps it from that is the one line make stops with.
-need = $(eval problem := $(shell scripts/venv.sh $(1)))$(if $(problem),$(error $(problem)))
+need = $(call stop,$(shell scripts/venv.sh $(1)))
+stop = $(if $(1),$(error $(1)))
 DEV := requirements-dev.lock
 CODEX := requirements-codex.lock
 

@@ -12,7 +12,7 @@ tool=.venv-lock
 compile() {
     # Neither uv's own settings nor a local folder of wheels may decide what is locked.
     env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX -u UV_CONSTRAINT -u UV_OVERRIDE \
-        "$tool/bin/uv" pip compile pyproject.toml --no-config --quiet --universal --python-version 3.11 \
+        "$tool/bin/uv" pip compile pyproject.toml --no-config --system-certs --quiet --universal --python-version 3.11 \
         --generate-hashes --no-header --no-annotate --no-emit-index-url "$@"
 }
 
