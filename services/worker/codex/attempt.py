@@ -1,0 +1,199 @@
+"""The folder of one attempt: what Codex is given in it, and what is kept of it afterwards."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from services.worker.codex.config import (
+    CREDENTIAL_PLACES,
+    KEY_VARIABLE,
+    OPENAI_BASE_URL,
+    CodexConfig,
+    Mode,
+    render_config,
+)
+from services.worker.codex.leftovers import RUN_VARIABLE
+from services.worker.codex.request import CodexRequest
+from shared.errors import Category, JobError
+
+_RUN_SECRETS = Path("/run/secrets")
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class AttemptFiles(msgspec.Struct, frozen=True):
+    """The names inside an attempt's folder, mode 0700.
+
+    CODEX_HOME is one per attempt: its config names this attempt's paths, a crash harms nobody else, and
+    `sessions/` in it is the only complete record of what the agent did. A later attempt that resumes the thread
+    takes a copy of the rollout from the folder of the earlier one.
+    """
+
+    root: Path
+
+    @property
+    def codex_home(self) -> Path:
+        """CODEX_HOME, which the agent itself cannot read."""
+        return self.root / "codex_home"
+
+    @property
+    def tmp(self) -> Path:
+        """TMPDIR, the one place outside of the worktree that the agent may write to."""
+        return self.root / "tmp"
+
+    @property
+    def home(self) -> Path:
+        """HOME, inside TMPDIR so that tools may keep their caches there."""
+        return self.tmp / "home"
+
+    @property
+    def prompt(self) -> Path:
+        """The prompt, as it was sent."""
+        return self.root / "prompt.md"
+
+    @property
+    def schema(self) -> Path:
+        """The JSON schema of the answer."""
+        return self.root / "schema.json"
+
+    @property
+    def events(self) -> Path:
+        """Codex's stdout, redacted."""
+        return self.root / "events.jsonl"
+
+    @property
+    def stderr(self) -> Path:
+        """Codex's stderr, redacted and capped."""
+        return self.root / "stderr.txt"
+
+    @property
+    def exit(self) -> Path:
+        """What the supervisor says of the end."""
+        return self.root / "exit.json"
+
+
+def prepare(request: CodexRequest, redact: Callable[[str], str]) -> AttemptFiles:
+    """Make the folder with everything that Codex reads; the environment comes from `environment_of`."""
+    if not request.worktree.is_dir():
+        raise JobError(Category.REPOSITORY, f"The worktree {request.worktree} does not exist.")
+    files = AttemptFiles(request.attempt_dir.resolve())
+    files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (files.codex_home, files.tmp, files.home):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for stale in (files.exit, files.events, files.stderr):
+        stale.unlink(missing_ok=True)
+    files.prompt.write_text(redact(request.prompt), encoding="utf-8")
+    files.schema.write_bytes(msgspec.json.encode(request.output_schema))
+    (files.codex_home / "config.toml").write_text(render_config(_config(request, files)), encoding="utf-8")
+    if request.login_home is not None:
+        _lend_login(request.login_home, files)
+    if request.thread_id is not None:
+        _bring_rollout(request, files)
+    return files
+
+
+def environment_of(request: CodexRequest, files: AttemptFiles) -> dict[str, str]:
+    """Return the whole environment of Codex: nothing of the worker's own is in it."""
+    environment = {
+        "PATH": _SYSTEM_PATH,
+        "LANG": "C.UTF-8",
+        **request.environment,
+        "HOME": str(files.home),
+        "TMPDIR": str(files.tmp),
+        "CODEX_HOME": str(files.codex_home),
+        RUN_VARIABLE: str(request.marker),
+    }
+    if request.api_key is not None:
+        environment[KEY_VARIABLE] = request.api_key
+    return environment
+
+
+def tidy(request: CodexRequest, files: AttemptFiles) -> None:
+    """Drop what nobody needs afterwards; of CODEX_HOME the config and the sessions stay."""
+    if request.login_home is not None:
+        _return_login(request.login_home, files)
+    shutil.rmtree(files.tmp, ignore_errors=True)
+    for entry in files.codex_home.iterdir():
+        if entry.name in {"config.toml", "sessions"}:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def shut_out(paths: Sequence[Path], keep: Sequence[Path]) -> Iterator[Path]:
+    """Yield what to deny so that `paths` are hidden while `keep` stays readable.
+
+    A denied folder hides all that is below it, so one that contains a kept path is replaced by its other children.
+    Paths that do not exist are left out.
+    """
+    for path in paths:
+        if any(path == kept or path in kept.parents for kept in keep):
+            if path not in keep and path.is_dir():
+                yield from shut_out(sorted(path.iterdir()), keep)
+        elif path.exists():
+            yield path
+
+
+def _config(request: CodexRequest, files: AttemptFiles) -> CodexConfig:
+    if request.login_home is None and request.api_key is None and request.base_url is None:
+        message = "No model can be asked: set DEKSDENFLOW_CODEX_API_KEY, or DEKSDENFLOW_MODEL_BASE_URL for a gateway."
+        raise JobError(Category.AUTH, message)
+    worktree, mirror = request.worktree.resolve(), request.main_repository.resolve()
+    # A path that the agent may write to stays reachable below a denied one; a path that it may only read does not.
+    keep = [mirror] if request.mode is Mode.WRITE else [mirror, worktree]
+    denied = shut_out([files.root, *(path.resolve() for path in request.denied), *_credentials()], keep)
+    login = request.login_home is not None
+    return CodexConfig(
+        mode=request.mode,
+        sandbox=request.sandbox,
+        model=request.model,
+        base_url=None if login else request.base_url or OPENAI_BASE_URL,
+        with_key=request.api_key is not None,
+        # Codex takes the parent of the common git directory for the repository's root.
+        untrusted=(worktree, mirror, mirror.parent),
+        denied=tuple(dict.fromkeys(denied)),
+        command_environment={**request.command_environment, RUN_VARIABLE: str(request.marker)},
+        repository_instructions=request.repository_instructions,
+        stream_idle_timeout_s=min(120.0, request.silence_timeout_s),
+    )
+
+
+def _credentials() -> Iterator[Path]:
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    yield from ((home / place).resolve() for place in CREDENTIAL_PLACES)
+    yield _RUN_SECRETS
+
+
+def _lend_login(login_home: Path, files: AttemptFiles) -> None:
+    source = login_home / "auth.json"
+    if not source.is_file():
+        raise JobError(Category.AUTH, f"There is no Codex login in {login_home}. Run `codex login` first.")
+    shutil.copy2(source, files.codex_home / "auth.json")
+
+
+def _return_login(login_home: Path, files: AttemptFiles) -> None:
+    """Give tokens back that Codex renewed meanwhile: the old ones may no longer be good."""
+    lent, source = files.codex_home / "auth.json", login_home / "auth.json"
+    if lent.is_file() and source.is_file() and lent.stat().st_mtime_ns > source.stat().st_mtime_ns:
+        draft = source.with_name(f"auth.json.{os.getpid()}")
+        shutil.copy2(lent, draft)
+        draft.replace(source)
+
+
+def _bring_rollout(request: CodexRequest, files: AttemptFiles) -> None:
+    """Copy the thread's record, without which Codex cannot resume it, unless it is already here."""
+    pattern = f"sessions/**/rollout-*-{request.thread_id}.jsonl"
+    if any(files.codex_home.glob(pattern)):
+        return
+    earlier = AttemptFiles((request.resume_from or files.root).resolve()).codex_home
+    for rollout in earlier.glob(pattern):
+        target = files.codex_home / rollout.relative_to(earlier)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(rollout, target)
+        return
+    raise JobError(Category.SESSION_LOST, f"The record of Codex thread {request.thread_id} is gone.")

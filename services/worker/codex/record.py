@@ -1,0 +1,113 @@
+"""What is kept of a run while it goes on: the facts of its events, and redacted files."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, assert_never
+
+from services.worker.codex.events import (
+    AgentMessage,
+    CommandExecution,
+    ErrorNotice,
+    Event,
+    FileChange,
+    ItemCompleted,
+    ItemStarted,
+    McpToolCall,
+    ThreadStarted,
+    TurnCompleted,
+    TurnFailed,
+    TurnStarted,
+    Unknown,
+    Usage,
+)
+from services.worker.codex.failures import STDERR_TAIL, Cut, Ending
+
+Redact = Callable[[str], str]
+
+_LAST_EVENTS = 20
+
+
+class Story:
+    """What a run has told so far."""
+
+    def __init__(self, thread_id: str | None) -> None:
+        self.thread_id = thread_id
+        self.message = ""
+        self.usage_total: Usage | None = None
+        self.completed = False
+        self.failed: str | None = None
+        self.notice: str | None = None
+        self.commands = 0
+        self.file_changes = 0
+        self.events = 0
+        self.last: deque[Event] = deque(maxlen=_LAST_EVENTS)
+        self.heard_at = time.monotonic()
+        self.tool_runs = False
+
+    def add(self, event: Event) -> None:
+        """Take note of one event."""
+        self.heard_at = time.monotonic()
+        self.last.append(event)
+        self.events += not isinstance(event, Unknown)
+        # A command may be silent for long: while it is the last thing we heard of, only the wall clock counts.
+        self.tool_runs = isinstance(event, ItemStarted) and isinstance(event.item, CommandExecution | McpToolCall)
+        match event:
+            case ThreadStarted(thread_id):
+                self.thread_id = thread_id or self.thread_id
+            case TurnStarted():
+                self.message, self.completed, self.failed = "", False, None
+            case TurnCompleted(usage):
+                self.completed, self.usage_total = True, usage
+            case TurnFailed(message):
+                self.failed = message
+            case ErrorNotice(message):
+                self.notice = message
+            case ItemCompleted(AgentMessage(text)):
+                self.message = text
+            case ItemCompleted(FileChange()):
+                self.file_changes += 1
+            case ItemStarted(CommandExecution()):
+                self.commands += 1
+            case ItemStarted() | ItemCompleted() | Unknown():
+                pass
+            case _:
+                assert_never(event)
+
+    def ending(self, rc: int | None, cut: Cut | None, stderr_tail: str) -> Ending:
+        """Return the facts by which the end of the run is judged."""
+        return Ending(
+            rc=rc,
+            cut=cut,
+            completed=self.completed,
+            message=self.message,
+            failed=self.failed,
+            notice=self.notice,
+            events=self.events,
+            stderr_tail=stderr_tail,
+        )
+
+
+class RedactedLog:
+    """A file that takes redacted text up to a limit, and the tail of all of it."""
+
+    def __init__(self, path: Path, limit: int, redact: Redact) -> None:
+        self._file: BinaryIO = path.open("wb", buffering=0)
+        self._left = limit
+        self._redact = redact
+        self.tail = ""
+
+    def write(self, text: bytes) -> None:
+        """Append what fits; say once that the rest is left out."""
+        clean = self._redact(text.decode("utf-8", "replace"))
+        self.tail = (self.tail + clean)[-STDERR_TAIL:]
+        if self._left <= 0:
+            return
+        data = clean.encode("utf-8", "replace")
+        self._left -= len(data)
+        self._file.write(data if self._left > 0 else b'{"type":"deksdenflow.log_limit_reached"}\n')
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

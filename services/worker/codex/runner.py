@@ -1,0 +1,245 @@
+"""Running Codex once: under its supervisor, under watch, and surely dead afterwards."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from services.worker.codex import supervisor as supervisor_program
+from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, tidy
+from services.worker.codex.events import Event, LineSplitter, Unknown, parse_event
+from services.worker.codex.failures import Cut, classify
+from services.worker.codex.leftovers import kill_earlier_runs, kill_run
+from services.worker.codex.record import Redact, RedactedLog, Story
+from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
+from shared.errors import Category
+
+OnEvent = Callable[[Event], Awaitable[None]]
+
+_CHUNK = 1 << 16
+_LOG_LIMIT = 64 << 20
+_STDERR_LIMIT = 1 << 20
+# The supervisor's own deadline is only for a worker that is stopped or stuck.
+_SUPERVISOR_SLACK_S = 15.0
+
+
+class _Exit(msgspec.Struct, frozen=True):
+    """The part of exit.json that decides."""
+
+    rc: int
+    why: str
+
+
+async def run_codex(
+    request: CodexRequest,
+    *,
+    on_event: OnEvent,
+    redact: Redact = str,
+    stop: asyncio.Event | None = None,
+) -> CodexResult:
+    """Run Codex to the end of one turn and return its answer.
+
+    `on_event` is awaited for every event, the thread's id first; events are as Codex wrote them, everything that is
+    kept in files and errors has gone through `redact`. Raises CodexFailed for a run that gave no answer, also when
+    `stop` was set, and JobError for one that could not begin. However this ends, by return, error or cancellation,
+    no process of the run is left when it does.
+    """
+    await kill_earlier_runs(request.marker)
+    files = await asyncio.to_thread(prepare, request, redact)
+    begun = time.monotonic()
+    story = Story(request.thread_id)
+    events, stderr = RedactedLog(files.events, _LOG_LIMIT, redact), RedactedLog(files.stderr, _STDERR_LIMIT, redact)
+    try:
+        async with _supervised(request, files) as process:
+            cut = await _follow(process, request, story, (events, stderr), on_event, stop)
+    finally:
+        events.close()
+        stderr.close()
+        await asyncio.to_thread(tidy, request, files)
+    exited = _read_exit(files.exit)
+    result = _result(request, story, rc=exited and exited.rc, begun=begun, stderr_tail=stderr.tail, redact=redact)
+    if exited is None and process.returncode == supervisor_program.EX_TEMPFAIL:
+        raise CodexFailed(Category.BUSY, "Another run still holds the worktree; it is tried again shortly.", result)
+    if exited is not None and exited.why == "deadline":
+        cut = cut or Cut.TIMEOUT
+    failure = classify(story.ending(result.rc, cut, stderr.tail))
+    if failure is not None:
+        raise CodexFailed(failure.category, redact(failure.message), result)
+    return result
+
+
+@asynccontextmanager
+async def _supervised(request: CodexRequest, files: AttemptFiles) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Start the supervisor; on the way out everything that it started is dead."""
+    process = None
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            supervisor_program.__file__,
+            str(request.lock_file),
+            str(files.exit),
+            str(files.prompt),
+            str(request.step_timeout_s + _SUPERVISOR_SLACK_S),
+            str(request.grace_s),
+            *command_line(request, files),
+            cwd=request.worktree,
+            env=environment_of(request, files),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        yield process
+    finally:
+        await _in_any_case(_end(process, request))
+
+
+def command_line(request: CodexRequest, files: AttemptFiles) -> list[str]:
+    """Return the argument vector of Codex; the prompt is on stdin."""
+    resume = [] if request.thread_id is None else ["resume", request.thread_id]
+    return [
+        str(request.binary),
+        "exec",
+        "--json",
+        "--strict-config",
+        "--output-schema",
+        str(files.schema),
+        "-C",
+        str(request.worktree.resolve()),
+        *resume,
+        "-",
+    ]
+
+
+async def _follow(
+    process: asyncio.subprocess.Process,
+    request: CodexRequest,
+    story: Story,
+    logs: tuple[RedactedLog, RedactedLog],
+    on_event: OnEvent,
+    stop: asyncio.Event | None,
+) -> Cut | None:
+    """Read until the run is over or must be cut; return why it was cut."""
+    assert process.stdout is not None  # noqa: S101  asked for by PIPE
+    assert process.stderr is not None  # noqa: S101  asked for by PIPE
+    reading = asyncio.create_task(_read_events(process.stdout, story, logs[0], on_event))
+    draining = asyncio.create_task(_drain(process.stderr, logs[1]))
+    watching = asyncio.create_task(_watch(story, request, stop))
+    over = asyncio.gather(reading, draining, process.wait())
+    try:
+        await asyncio.wait({over, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if over.done():
+            await over
+            return None
+        await _end(process, request)
+        await over
+        return watching.result()
+    finally:
+        for task in (reading, draining, watching, over):
+            task.cancel()
+        await asyncio.gather(reading, draining, watching, over, return_exceptions=True)
+
+
+async def _read_events(stream: asyncio.StreamReader, story: Story, log: RedactedLog, on_event: OnEvent) -> None:
+    lines = LineSplitter()
+    while chunk := await stream.read(_CHUNK):
+        for line in lines.feed(chunk):
+            await _tell(line, story, log, on_event)
+    for line in lines.close():
+        await _tell(line, story, log, on_event)
+
+
+async def _tell(line: bytes | int, story: Story, log: RedactedLog, on_event: OnEvent) -> None:
+    if isinstance(line, int):
+        event: Event = Unknown(f"line of {line} bytes dropped")
+        log.write(b'{"type":"deksdenflow.line_dropped","bytes":%d}\n' % line)
+    elif not line.strip():
+        return
+    else:
+        event = parse_event(line)
+        log.write(line + b"\n")
+    story.add(event)
+    await on_event(event)
+
+
+async def _drain(stream: asyncio.StreamReader, log: RedactedLog) -> None:
+    while chunk := await stream.read(_CHUNK):
+        log.write(chunk)
+
+
+async def _watch(story: Story, request: CodexRequest, stop: asyncio.Event | None) -> Cut:
+    """Return when the run must be cut, with the reason."""
+    deadline = time.monotonic() + request.step_timeout_s
+    stopped = stop or asyncio.Event()
+    while True:
+        now = time.monotonic()
+        silent_until = (
+            now + request.silence_timeout_s if story.tool_runs else story.heard_at + request.silence_timeout_s
+        )
+        if now >= deadline:
+            return Cut.TIMEOUT
+        if now >= silent_until:
+            return Cut.SILENCE
+        try:
+            await asyncio.wait_for(stopped.wait(), min(deadline, silent_until) - now)
+        except TimeoutError:
+            continue
+        return Cut.STOPPED
+
+
+async def _end(process: asyncio.subprocess.Process | None, request: CodexRequest) -> None:
+    """Let the supervisor end its tree; when it cannot, kill everything that bears the run's marker."""
+    if process is not None and process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), request.grace_s + _SUPERVISOR_SLACK_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+    await kill_run(request.marker)
+
+
+async def _in_any_case(work: Awaitable[None]) -> None:
+    """Await `work` to its end even when this task is cancelled meanwhile, and only then let the cancellation on."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
+
+
+def _result(
+    request: CodexRequest, story: Story, *, rc: int | None, begun: float, stderr_tail: str, redact: Redact
+) -> CodexResult:
+    usage_total = story.usage_total or request.usage_before
+    return CodexResult(
+        thread_id=story.thread_id,
+        message=redact(story.message),
+        usage=usage_total.since(request.usage_before),
+        usage_total=usage_total,
+        rc=rc,
+        commands=story.commands,
+        file_changes=story.file_changes,
+        duration_s=round(time.monotonic() - begun, 3),
+        last_events=tuple(story.last),
+        stderr_tail=stderr_tail,
+    )
+
+
+def _read_exit(path: Path) -> _Exit | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Exit)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
