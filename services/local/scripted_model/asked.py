@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from hashlib import sha256
+from itertools import takewhile
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 # Codex puts these before the prompt, as messages of the user.
 _CONTEXT = ("# AGENTS.md instructions", "<environment_context>", "<user_instructions>", "<turn_aborted>", "<skill")
 _MARK = re.compile(r"_s(?P<conversation>\d{1,6})p(?P<position>\d{1,6})i(?P<item>\d{1,6})w(?P<wait>\d{1,6})$")
+_REJECTED = re.compile(r"(apply_patch verification failed|patch rejected).*")
 _RUNNING = re.compile(r"Process running with session ID (\d{1,12})")
 
 
@@ -46,7 +48,10 @@ class Running(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """A request: `prompt` is the thread's first user message, `latest` its last, `answer_has` the schema's keys."""
+    """A request: `prompt` is the thread's first user message, `latest` its last, `answer_has` the schema's keys.
+
+    `running` and `rejected` (why a patch was not applied) are what came of the calls of the latest response.
+    """
 
     thread: str
     model: str
@@ -59,6 +64,7 @@ class Asked(Struct, frozen=True):
     size: int
     mark: Mark | None
     running: tuple[Running, ...]
+    rejected: str = ""
 
 
 class _Part(Struct, frozen=True):
@@ -110,6 +116,7 @@ def read_request(headers: Mapping[str, str], body: bytes) -> Asked:
     asked = _decoder.decode(body)
     items = (_Item(role="user", content=asked.input),) if isinstance(asked.input, str) else asked.input
     tools = list(_flat(asked.tools + tuple(tool for item in items for tool in item.tools)))
+    latest = list(_latest_outputs(items))
     said = [text for item in items if item.role == "user" and not (text := _text(item.content)).startswith(_CONTEXT)]
     prompt = said[0] if said else ""
     return Asked(
@@ -123,7 +130,8 @@ def read_request(headers: Mapping[str, str], body: bytes) -> Asked:
         streams=asked.stream,
         size=len(body),
         mark=_last_mark(items),
-        running=tuple(_still_running(items)),
+        running=tuple(_still_running(latest)),
+        rejected=next((found[0] for item in latest if (found := _REJECTED.search(_text(item.output)))), ""),
     )
 
 
@@ -160,11 +168,13 @@ def _last_mark(items: tuple[_Item, ...]) -> Mark | None:
     return max(marks, key=lambda mark: mark.position) if marks else None
 
 
-def _still_running(items: tuple[_Item, ...]) -> Iterable[Running]:
-    """The outputs at the very end answer the latest response; older ones have been polled already."""
-    for item in reversed(items):
-        if not item.type.endswith("_output"):
-            return
+def _latest_outputs(items: tuple[_Item, ...]) -> Iterable[_Item]:
+    """The outputs at the very end answer the calls of the latest response."""
+    return reversed(list(takewhile(lambda item: item.type.endswith("_output"), reversed(items))))
+
+
+def _still_running(outputs: Iterable[_Item]) -> Iterable[Running]:
+    for item in outputs:
         found = _RUNNING.search(_text(item.output))
         mark = _mark(item)
         if found and mark:

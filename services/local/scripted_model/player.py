@@ -55,6 +55,8 @@ class Player:
         self._check_tools(asked, turn)
         items = output_items(turn.output, asked.tools, place, captures)
         told = f"{self._script.title(index)}: turn {place.position + 1} of {len(conversation.turns)}: {turn.told}"
+        if asked.rejected:
+            told += f" (the patch before was not applied: {shorten(asked.rejected, 200)})"
         return self._play(asked, place, turn, items, told)
 
     def _play(self, asked: Asked, place: Mark, turn: Turn, items: list[OutputItem], told: str) -> Play:

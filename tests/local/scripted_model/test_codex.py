@@ -160,5 +160,15 @@ async def test_a_model_that_may_not_write_cannot(codex):
     script = one({"patch": PATCH}, {"message": "end"})
     async with ScriptedModel(script) as model:
         run = await codex.run(model.base_url, "Fix", sandbox="read-only")
+        assert "message (the patch before was not applied: patch rejected: writing" in model.requests[-1].told
     assert run.code == 0
     assert not (codex.repo / "NEW.md").exists()
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+async def test_a_patch_that_does_not_fit_is_told(codex, slug):
+    script = one({"patch": PATCH.replace("a - b", "a * b")}, {"message": "done, I believe"})
+    async with ScriptedModel(script) as model:
+        run = await codex.run(model.base_url, "Fix", model=slug)
+        assert "the patch before was not applied: apply_patch verification failed: F" in model.requests[-1].told
+    assert run.messages == ["done, I believe"]

@@ -1,0 +1,1 @@
+"""Sample repositories and the scripts that play a protocol on them."""

@@ -1,0 +1,1 @@
+"""Reads a bill and works with what is on it."""
