@@ -12,6 +12,7 @@ DeksdenFlowError
 │   ├── PreconditionNeeded  428  the change needs If-Match
 │   ├── TooLarge            413  the body is over the limit
 │   └── Unavailable         503  something we depend on does not answer
+├── SealError               a stored secret cannot be opened: another key, another row, or changed bytes
 └── JobError                a job failed; its category decides about a retry
 """
 
@@ -25,6 +26,10 @@ class DeksdenFlowError(Exception):
 
 class StartupError(DeksdenFlowError):
     """A service cannot start with this configuration or database."""
+
+
+class SealError(DeksdenFlowError):
+    """A stored secret cannot be opened: another key, another row, changed bytes, or its file is gone."""
 
 
 class Refusal(DeksdenFlowError):

@@ -1,0 +1,31 @@
+"""The place for crash tests: named points in the code at which a process can be told to die as by `kill -9`."""
+
+import os
+import signal
+
+
+class Failpoints:
+    """What is armed in this process; at most one point."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._left = 0
+
+    def arm(self, spec: str | None) -> None:
+        """`name` or `name:n`: die when the point is reached for the n-th time from now. `None` disarms."""
+        name, _, count = (spec or "").partition(":")
+        self._name, self._left = name, int(count or "1")
+
+    def reach(self, name: str) -> None:
+        """Say that the process is at this point; nearly free when nothing is armed."""
+        if name != self._name:
+            return
+        self._left -= 1
+        if self._left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+# One for the process, not passed in: it is the process that dies, and a point may lie in any room.
+_here = Failpoints()
+arm = _here.arm
+fp = _here.reach
