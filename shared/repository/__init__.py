@@ -7,6 +7,7 @@ pinned `pysqlite3` takes the place of the standard module before aiosqlite is fi
 import sys
 
 import pysqlite3
+from pysqlite3 import dbapi2
 
 sys.modules["sqlite3"] = pysqlite3
-sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
+sys.modules["sqlite3.dbapi2"] = dbapi2

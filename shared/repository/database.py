@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -24,7 +24,18 @@ Clock = Callable[[], int]
 SAFE_VERSION = (3, 51, 3)
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "virtiofs", "afs", "ceph", "glusterfs")
 _JSON_COLUMNS = frozenset(
-    {"default_models", "policy", "files", "depends_on", "payload", "result", "details", "evidence", "metadata", "headers"}
+    {
+        "default_models",
+        "policy",
+        "files",
+        "depends_on",
+        "payload",
+        "result",
+        "details",
+        "evidence",
+        "metadata",
+        "headers",
+    }
 )
 
 
@@ -92,7 +103,7 @@ class _Connection(aiosqlite.Connection):
 
     async def transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` between `begin` and COMMIT; any exception rolls back."""
-        return await self._execute(_transact, self._conn, begin, work)
+        return await self._execute(_transact, self._conn, begin, work)  # pyright: ignore[reportUnknownMemberType]  untyped there
 
 
 def _transact(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -185,7 +196,9 @@ def _check_file_system(path: Path) -> None:
 
 def _check_version() -> None:
     if sqlite3.sqlite_version_info < SAFE_VERSION:
-        message = f"SQLite {sqlite3.sqlite_version} can corrupt a database that several processes write; 3.51.3 is needed"
+        message = (
+            f"SQLite {sqlite3.sqlite_version} can corrupt a database that several processes write; 3.51.3 is needed"
+        )
         raise StartupError(message)
 
 
@@ -213,10 +226,10 @@ async def _connect(path: Path, *, query_only: bool) -> _Connection:
 async def _open(path: Path, readers: int, clock: Clock) -> Database:
     connections: list[_Connection] = []
     try:
-        connections.append(await _connect(path, query_only=False))
+        connections.append(await _connect(path, query_only=False))  # noqa: PERF401  those that are open are closed when the next one fails
         await connections[0].transact("BEGIN IMMEDIATE", lambda connection: apply_migrations(connection, clock()))
         for _ in range(readers):
-            connections.append(await _connect(path, query_only=True))
+            connections.append(await _connect(path, query_only=True))  # noqa: PERF401  those that are open are closed when the next one fails
     except BaseException:
         for connection in connections:
             await connection.close()
@@ -225,7 +238,7 @@ async def _open(path: Path, readers: int, clock: Clock) -> Database:
 
 
 @asynccontextmanager
-async def open_database(path: str | Path, *, readers: int = 3, clock: Clock = wall_clock) -> AsyncIterator[Database]:
+async def open_database(path: str | Path, *, readers: int = 3, clock: Clock = wall_clock) -> AsyncGenerator[Database]:
     """Open and migrate the database for one process; StartupError says in one line why it cannot be used."""
     path = Path(path).absolute()
     _check_version()

@@ -28,7 +28,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all rows."""
 
 
-class Project(Record):
+class Project(Record, frozen=True):
     """A repository with its base branch, forge, model defaults and policy.
 
     `repository_id` is the forge's own id of the repository, the key that facts are matched by.
@@ -47,7 +47,7 @@ class Project(Record):
     updated_at: int
 
 
-class Protocol(Record):
+class Protocol(Record, frozen=True):
     """One task on one branch.
 
     `start_sha` is the base commit that the branch grew from, `head_sha` the last commit that we accepted on it,
@@ -82,7 +82,7 @@ class Protocol(Record):
     finished_at: int | None
 
 
-class Plan(Record):
+class Plan(Record, frozen=True):
     """One revision of a protocol's plan; `files` are the texts on the branch by name below `.protocols/<name>/`."""
 
     protocol_id: int
@@ -95,7 +95,7 @@ class Plan(Record):
     created_at: int
 
 
-class StepRun(Record):
+class StepRun(Record, frozen=True):
     """One step of the plan.
 
     `start_sha` is the known point that the current execution starts from, `head_sha` the commit that it made.
@@ -132,7 +132,7 @@ class StepRun(Record):
     finished_at: int | None
 
 
-class Job(Record):
+class Job(Record, frozen=True):
     """A unit of background work; the row is its own outbox.
 
     `attempt` and `token` grow by one with each claim, `heartbeat` while somebody works on it, `dispatch` with each
@@ -168,7 +168,7 @@ class Job(Record):
     finished_at: int | None
 
 
-class Attempt(Record):
+class Attempt(Record, frozen=True):
     """One life of a Codex process for a job; `head_sha` and `result` are set once its work is committed.
 
     Token counts are what this attempt added, never the running total of a resumed thread.
@@ -202,7 +202,7 @@ class Attempt(Record):
     finished_at: int | None
 
 
-class Gate(Record):
+class Gate(Record, frozen=True):
     """Evidence for one step and one commit."""
 
     step_id: int
@@ -217,7 +217,7 @@ class Gate(Record):
     updated_at: int
 
 
-class Fact(Record):
+class Fact(Record, frozen=True):
     """What a forge said of a commit, as a level: the newest word on one context."""
 
     id: int
@@ -234,7 +234,7 @@ class Fact(Record):
     details: dict[str, Any]
 
 
-class Event(Record):
+class Event(Record, frozen=True):
     """An append-only line of what happened."""
 
     id: int
@@ -255,7 +255,7 @@ class Event(Record):
     created_at: int
 
 
-class Token(Record):
+class Token(Record, frozen=True):
     """A project's access token; only its hash is kept. `project_id` is the one project it opens."""
 
     id: int
@@ -268,7 +268,7 @@ class Token(Record):
     last_used_at: int | None
 
 
-class Hook(Record):
+class Hook(Record, frozen=True):
     """An inbound webhook's address: the random key in its URL selects the project and the secrets."""
 
     id: int
@@ -279,7 +279,7 @@ class Hook(Record):
     disabled_at: int | None
 
 
-class HookSecret(Record):
+class HookSecret(Record, frozen=True):
     """One secret of a hook, sealed; `scheme` is `hmac`, `token` or `signing`, `valid_until` its end or None."""
 
     id: int
@@ -290,7 +290,7 @@ class HookSecret(Record):
     created_at: int
 
 
-class Delivery(Record):
+class Delivery(Record, frozen=True):
     """One inbound webhook, stored before it is acted upon."""
 
     id: int
@@ -310,7 +310,7 @@ class Delivery(Record):
     applied_at: int | None
 
 
-class Secret(Record):
+class Secret(Record, frozen=True):
     """A project's stored secret: sealed under SECRET_KEY, or the name of a file that holds it."""
 
     project_id: int
