@@ -226,7 +226,7 @@ async def _connect(path: Path, *, query_only: bool) -> _Connection:
 async def _open(path: Path, readers: int, clock: Clock) -> Database:
     connections: list[_Connection] = []
     try:
-        connections.append(await _connect(path, query_only=False))  # noqa: PERF401  those that are open are closed when the next one fails
+        connections.append(await _connect(path, query_only=False))
         await connections[0].transact("BEGIN IMMEDIATE", lambda connection: apply_migrations(connection, clock()))
         for _ in range(readers):
             connections.append(await _connect(path, query_only=True))  # noqa: PERF401  those that are open are closed when the next one fails
