@@ -1,6 +1,5 @@
 """The sample repository: red before its script is played by the real Codex CLI, green after."""
 
-import json
 import shutil
 import subprocess
 
@@ -9,6 +8,7 @@ import pytest
 
 from services.local.samples.sample import make_sample
 from services.local.scripted_model import ScriptedModel, load_script
+from services.worker import answers
 
 
 def git(folder, *arguments):
@@ -54,32 +54,34 @@ def test_one_test_of_the_sample_fails_because_of_the_bug(sample):
     assert said.rstrip().endswith("FAILED (failures=1)")
 
 
-async def answer(codex, model, request, sandbox):
-    run = await codex.run(model.base_url, f"You work on a protocol.\nDeksdenFlow request: {request}\n", sandbox=sandbox)
+async def played(codex, model, request, sandbox, schema):
+    run = await codex.run(model.base_url, f"DeksdenFlow request: {request}\n\nDo it.", sandbox=sandbox, schema=schema)
     assert run.code == 0, (run.events, run.stderr)
-    return json.loads(run.messages[-1]), run
+    return run
 
 
 async def test_its_script_makes_the_tests_pass_step_by_step(codex, sample):
     codex.repo = sample.repository
     script = msgspec.structs.replace(load_script(sample.script), delay_s=0)
     async with ScriptedModel(script) as model:
-        plan, run = await answer(codex, model, "plan", "read-only")
+        run = await played(codex, model, "plan", "read-only", answers.PLAN_SCHEMA)
+        plan = answers.decode_plan(run.messages[-1])
         assert [code for code, _ in run.commands] == [0, 0]
         assert "3999 != 4000" in run.commands[1][1]
         assert git(sample.repository, "status", "--porcelain") == ""
-        for number in range(1, len(plan["steps"]) + 1):
-            done, _ = await answer(codex, model, f"execute step {number:02}", "workspace-write")
+        for number in range(1, len(plan.steps) + 1):
+            execution = f"execute step {number:02}"
+            run = await played(codex, model, execution, "workspace-write", answers.EXECUTION_SCHEMA)
+            done = answers.decode_execution(run.messages[-1])
             assert git(sample.repository, "status", "--porcelain") != ""
             git(sample.repository, "add", "-A")
-            git(sample.repository, "-c", "user.name=T", "-c", "user.email=t@t", "commit", "-qm", done["commit_subject"])
+            git(sample.repository, "-c", "user.name=T", "-c", "user.email=t@t", "commit", "-qm", done.commit_subject)
             assert run_tests(sample)[0] == 0
-            verdict, judged = await answer(codex, model, f"qa step {number:02}", "read-only")
-            assert verdict["verdict"] == "pass"
+            judged = await played(codex, model, f"qa step {number:02}", "read-only", answers.QA_SCHEMA)
+            assert answers.decode_qa(judged.messages[-1]).verdict == "pass"
             assert "OK" in judged.commands[0][1]
             assert git(sample.repository, "status", "--porcelain") == ""
-    types = [step["type"] for step in plan["steps"]]
-    assert types == ["work"] * 3
+    assert [step.type for step in plan.steps] == ["work"] * 3
     changed = git(sample.repository, "diff", "--name-only", "origin/main").splitlines()
     assert {"tabsplit/split.py", "tabsplit/tip.py", "tests/test_tip.py", "README.md"} <= set(changed)
     shown = "".join(
