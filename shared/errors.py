@@ -11,6 +11,7 @@ DeksdenFlowError
 │   ├── PreconditionFailed  412  the caller's version or commit is stale
 │   ├── PreconditionNeeded  428  the change needs If-Match
 │   ├── TooLarge            413  the body is over the limit
+│   ├── UnsupportedMediaType 415  the body is not of a kind that we read
 │   └── Unavailable         503  something we depend on does not answer
 ├── SealError               a stored secret cannot be opened: another key, another row, or changed bytes
 └── JobError                a job failed; its category decides about a retry
@@ -117,6 +118,14 @@ class TooLarge(Refusal):
     http_status = 413
     type = "too-large"
     title = "The body is too large"
+
+
+class UnsupportedMediaType(Refusal):
+    """415: the body is not of a kind that we read; `detail` names those that we do."""
+
+    http_status = 415
+    type = "unsupported-media-type"
+    title = "The body is of the wrong type"
 
 
 class Unavailable(Refusal):

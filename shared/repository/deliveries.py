@@ -84,6 +84,14 @@ def get(tx: Tx, delivery_id: int) -> Delivery | None:
     return tx.load(Delivery, "SELECT * FROM deliveries WHERE id = ?", (delivery_id,))
 
 
+def expect(tx: Tx, delivery_id: int) -> Delivery:
+    """One delivery that a foreign key promises."""
+    delivery = get(tx, delivery_id)
+    if delivery is None:
+        raise LookupError(f"delivery {delivery_id}")
+    return delivery
+
+
 def known(tx: Tx, provider: Provider, hook_id: int | None, delivery_key: str) -> Delivery | None:
     """The stored delivery with this key."""
     return tx.load(
@@ -91,6 +99,14 @@ def known(tx: Tx, provider: Provider, hook_id: int | None, delivery_key: str) ->
         "SELECT * FROM deliveries WHERE provider = ? AND coalesce(hook_id, 0) = coalesce(?, 0) AND delivery_key = ?",
         (provider, hook_id, delivery_key),
     )
+
+
+def reopen(tx: Tx, delivery_id: int) -> Delivery:
+    """Take back what became of a delivery, so that it can be applied again."""
+    tx.run(
+        "UPDATE deliveries SET status = 'received', reason = NULL, applied_at = NULL WHERE id = ?", (delivery_id,)
+    )
+    return expect(tx, delivery_id)
 
 
 def settle(tx: Tx, delivery_id: int, status: DeliveryStatus, reason: str | None) -> None:
