@@ -99,6 +99,52 @@ def test_processes_are_started_by_the_codex_and_git_doors_and_the_local_programs
     assert not found, "\n".join(found)
 
 
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def strings(node: ast.AST) -> Iterator[tuple[str, int]]:
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Constant(value=str(text), lineno=line):
+                yield text, line
+            case _:
+                pass
+
+
+def test_sql_is_written_in_the_repository_room_only() -> None:
+    sql = re.compile(r"^\s*(SELECT\s.+\sFROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM)\s", re.DOTALL)
+    found = [
+        f"{place(path, line)} {text.strip()[:60]}"
+        for path in sources("services", "shared")
+        if not path.is_relative_to(ROOT / "shared/repository")
+        for text, line in strings(parsed(path))
+        if sql.match(text)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_a_status_is_written_by_the_workflow_only() -> None:
+    writes_status = re.compile(r"(INSERT INTO|UPDATE) (protocol_runs|step_runs)\b")
+    writers = {
+        f"{path.stem}.{function.name}"
+        for path in sources("shared/repository")
+        for function in functions(parsed(path))
+        if any(writes_status.search(text) for text, _ in strings(function))
+    }
+    assert {name.partition(".")[0] for name in writers} == {"protocols", "steps"}
+    found = [
+        f"{place(path, line)} {name}"
+        for path in sources("services", "shared")
+        if not path.is_relative_to(ROOT / "shared/workflow")
+        for name, line in names_used(parsed(path))
+        if name.removeprefix("shared.repository.") in writers
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_the_environment_is_read_by_the_programs_mains_only() -> None:
     found = [
         f"{place(path, line)} {name}"
@@ -132,9 +178,8 @@ def test_no_function_is_over_its_length() -> None:
     found = [
         f"{place(path, node.lineno)} {node.name} has {count} lines"
         for path in sources(*PRODUCT)
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (count := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
+        for node in functions(parsed(path))
+        if (count := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
     ]
     assert not found, "\n".join(found)
 
