@@ -49,8 +49,7 @@ def check_git_url(url: str, *, allow_local: bool, hosts: frozenset[str] | None =
 
 
 def url_host(url: str) -> str | None:
-    """The host of a URL that `check_git_url` accepts, in lower case, with `:port` when it is not the usual one;
-    None for a local path."""
+    """The host of an accepted URL in lower case, with `:port` when it is not the usual one; None for a local path."""
     if url.startswith("/"):
         return None
     if scp := _SCP.fullmatch(url):
@@ -82,7 +81,7 @@ def check_protocol_name(name: str) -> None:
 
 
 def slug(text: str, max_len: int) -> str:
-    """Lower-case ASCII words joined by `-`, cut between words where possible; `task` when nothing is left of the text."""
+    """Lower-case ASCII words joined by `-`, cut between words where possible; `task` when nothing is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     whole = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if len(whole) > max_len:
@@ -144,7 +143,9 @@ def _check_host(scheme: str, host: str, port: int | None, hosts: frozenset[str] 
     if _is_address(host) or not last[0].isalpha():
         raise ValueError("git_url: IP addresses are not accepted; use the host's name")
     if last == "localhost":
-        raise ValueError("git_url: localhost is not accepted; use an absolute path where local repositories are allowed")
+        raise ValueError(
+            "git_url: localhost is not accepted; use an absolute path where local repositories are allowed"
+        )
     named = _named(scheme, host, port)
     if hosts is not None:
         if named not in hosts:
