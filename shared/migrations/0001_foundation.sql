@@ -271,7 +271,7 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER REFERENCES projects (id),
     protocol_id INTEGER REFERENCES protocol_runs (id),
-    step_id INTEGER REFERENCES step_runs (id),
+    step_id INTEGER,
     attempt_id INTEGER REFERENCES attempts (id),
     job_id INTEGER REFERENCES jobs (id),
     delivery_id INTEGER REFERENCES deliveries (id),

@@ -26,9 +26,7 @@ def get_hook(tx: Tx, hook_id: int) -> Hook | None:
 
 def hook_by_key(tx: Tx, provider: Provider, key: str) -> Hook | None:
     """The live hook with this key."""
-    return tx.load(
-        Hook, "SELECT * FROM hooks WHERE key = ? AND provider = ? AND disabled_at IS NULL", (key, provider)
-    )
+    return tx.load(Hook, "SELECT * FROM hooks WHERE key = ? AND provider = ? AND disabled_at IS NULL", (key, provider))
 
 
 def hooks_of(tx: Tx, project_id: int) -> Sequence[Hook]:
@@ -61,8 +59,8 @@ def hook_secrets(tx: Tx, hook_id: int) -> Sequence[HookSecret]:
 def add(tx: Tx, delivery: Delivery) -> Delivery | None:
     """Store a delivery once; None when this hook already has one with this key."""
     stored = tx.row(
-        "INSERT INTO deliveries (provider, hook_id, delivery_key, event, headers, body, body_sha256, project_id, status,"
-        " received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING *",
+        "INSERT INTO deliveries (provider, hook_id, delivery_key, event, headers, body, body_sha256, project_id,"
+        " status, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING *",
         (
             delivery.provider,
             delivery.hook_id,
@@ -103,9 +101,7 @@ def known(tx: Tx, provider: Provider, hook_id: int | None, delivery_key: str) ->
 
 def reopen(tx: Tx, delivery_id: int) -> Delivery:
     """Take back what became of a delivery, so that it can be applied again."""
-    tx.run(
-        "UPDATE deliveries SET status = 'received', reason = NULL, applied_at = NULL WHERE id = ?", (delivery_id,)
-    )
+    tx.run("UPDATE deliveries SET status = 'received', reason = NULL, applied_at = NULL WHERE id = ?", (delivery_id,))
     return expect(tx, delivery_id)
 
 

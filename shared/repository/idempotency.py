@@ -5,13 +5,12 @@ from shared.repository.database import Row, Tx, as_json
 
 def find(tx: Tx, scope: str, key: str) -> Row | None:
     """The stored answer: request_sha256, status, headers (a dict), body."""
-    row = tx.row(
+    return tx.row(
         "SELECT request_sha256, status, headers, body FROM idempotency_keys WHERE scope = ? AND key = ?", (scope, key)
     )
-    return row
 
 
-def keep(  # noqa: PLR0913  one per column
+def keep(
     tx: Tx, scope: str, key: str, *, request_sha256: str, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     """Store the answer to a request, unless another one with the same key was quicker."""

@@ -10,7 +10,8 @@ def add(tx: Tx, job: Job) -> Job:
     """Put a job into the outbox; its id is given by the database."""
     job_id = tx.insert(
         "INSERT INTO jobs (kind, project_id, protocol_id, step_id, delivery_id, payload, state, priority, run_at,"
-        " max_attempts, actor, request_id, created_at) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+        " dispatched_at, max_attempts, actor, request_id, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
         (
             job.kind,
             job.project_id,
@@ -20,6 +21,7 @@ def add(tx: Tx, job: Job) -> Job:
             as_json(job.payload),
             job.priority,
             job.run_at,
+            job.dispatched_at,
             job.max_attempts,
             job.actor,
             job.request_id,
@@ -70,11 +72,11 @@ def held(tx: Tx, job_id: int, token: int) -> Job | None:
 
 
 def requeue(tx: Tx, job: Job) -> Job:
-    """Put a job back into the outbox under a new dispatch number; `run_at`, counters and error are taken from `job`."""
+    """Put a job back into the outbox under a new dispatch number; times, counters and error are taken from `job`."""
     tx.run(
         "UPDATE jobs SET state = 'queued', owner = NULL, run_at = ?, attempt = ?, continuations = ?, stop = NULL,"
-        " dispatch = dispatch + 1, dispatched_at = NULL, category = ?, error = ? WHERE id = ?",
-        (job.run_at, job.attempt, job.continuations, job.category, job.error, job.id),
+        " dispatch = dispatch + 1, dispatched_at = ?, category = ?, error = ? WHERE id = ?",
+        (job.run_at, job.attempt, job.continuations, job.dispatched_at, job.category, job.error, job.id),
     )
     return expect(tx, job.id)
 
@@ -101,41 +103,38 @@ def ask_to_stop(tx: Tx, job_id: int, stop: str) -> None:
     tx.run("UPDATE jobs SET stop = ? WHERE id = ? AND state = 'running'", (stop, job_id))
 
 
-def mark_dispatched(tx: Tx, rung: Sequence[tuple[int, int]]) -> None:
-    """Remember that the bell was rung for these (job, dispatch)."""
+def mark_dispatched(tx: Tx, rung: Sequence[tuple[int, int]], at: int | None) -> None:
+    """Remember when the bell was rung for these (job, dispatch); None puts them back into the outbox."""
     for job_id, dispatch in rung:
         tx.run(
             "UPDATE jobs SET dispatched_at = ? WHERE id = ? AND dispatch = ? AND state = 'queued'",
-            (tx.now, job_id, dispatch),
+            (at, job_id, dispatch),
         )
 
 
-def to_ring(tx: Tx, *, limit: int) -> Sequence[Job]:
-    """Due jobs whose bell was never rung for this dispatch and that may start now: best priority, then oldest.
+def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int) -> Sequence[Job]:
+    """Due jobs that may start now and whose bell was not rung since `rung_before`: best priority, then oldest.
 
-    Left out are jobs of protocols that may not start anything, of branches with a running writer.
+    Left out are jobs of protocols that may not start anything, of branches with a running writer and of projects that
+    run as much as they may. A ring in the future is one from before the clock was set back.
     """
     return tx.load_all(
         Job,
-        "SELECT jobs.* FROM jobs LEFT JOIN protocol_runs ON protocol_runs.id = jobs.protocol_id"
-        " WHERE jobs.state = 'queued' AND jobs.dispatched_at IS NULL AND jobs.run_at <= ?"
-        " AND (protocol_runs.id IS NULL OR jobs.kind = 'open_pr_job'"
-        "      OR protocol_runs.status NOT IN ('paused', 'blocked', 'cancelled', 'failed', 'completed'))"
+        "SELECT jobs.* FROM jobs LEFT JOIN protocol_runs AS run ON run.id = jobs.protocol_id"
+        " WHERE jobs.state = 'queued' AND jobs.run_at <= ?1"
+        " AND (jobs.dispatched_at IS NULL OR jobs.dispatched_at < ?2 OR jobs.dispatched_at > ?1)"
+        " AND (run.id IS NULL"
+        "   OR jobs.kind = 'plan_protocol_job' AND run.status = 'planning'"
+        "   OR jobs.kind IN ('execute_step_job', 'run_quality_job') AND run.status = 'running'"
+        "   OR jobs.kind = 'open_pr_job' AND run.status IN ('planned', 'running', 'blocked', 'completed'))"
         " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job') OR NOT EXISTS ("
         "   SELECT 1 FROM jobs AS busy WHERE busy.protocol_id = jobs.protocol_id AND busy.state = 'running'"
         "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job')))"
-        " ORDER BY jobs.priority DESC, jobs.run_at, jobs.id LIMIT ?",
-        (tx.now, limit),
-    )
-
-
-def unanswered(tx: Tx, *, rung_before: int) -> Sequence[Job]:
-    """Queued jobs whose bell was rung a while ago and that nobody claimed."""
-    return tx.load_all(
-        Job,
-        "SELECT * FROM jobs WHERE state = 'queued' AND dispatched_at IS NOT NULL"
-        " AND (dispatched_at < ? OR dispatched_at > ?) ORDER BY id",
-        (rung_before, tx.now),
+        " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job') OR ?3 > ("
+        "   SELECT count(*) FROM jobs AS busy WHERE busy.project_id = jobs.project_id AND busy.state = 'running'"
+        "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')))"
+        " ORDER BY jobs.priority DESC, jobs.run_at, jobs.id LIMIT ?4",
+        (tx.now, rung_before, project_limit, limit),
     )
 
 

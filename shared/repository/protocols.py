@@ -9,8 +9,8 @@ from shared.schemas.records import Plan, Protocol
 def add(tx: Tx, protocol: Protocol) -> Protocol:
     """Store a new protocol run; its id is given by the database."""
     protocol_id = tx.insert(
-        "INSERT INTO protocol_runs (project_id, number, protocol_name, branch, base_branch, description, status, policy,"
-        " model, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO protocol_runs (project_id, number, protocol_name, branch, base_branch, description, status,"
+        " policy, model, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             protocol.project_id,
             protocol.number,

@@ -6,7 +6,7 @@ from shared.repository.database import Tx
 from shared.schemas.records import Token
 
 
-def add(tx: Tx, project_id: int, name: str, prefix: str, token_hash: str, expires_at: int | None) -> Token:  # noqa: PLR0913  one per column
+def add(tx: Tx, project_id: int, name: str, prefix: str, token_hash: str, expires_at: int | None) -> Token:
     """Store a token by its hash."""
     token_id = tx.insert(
         "INSERT INTO tokens (project_id, name, prefix, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",

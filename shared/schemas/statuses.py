@@ -234,6 +234,7 @@ class EventType(StrEnum):
     PLAN_APPROVED = "plan_approved"
     PLAN_REJECTED = "plan_rejected"
     PLAN_REVISED = "plan_revised"
+    PLAN_WRITTEN = "plan_written"
     PLANNING_FAILED = "planning_failed"
     PROTOCOL_STARTED = "protocol_started"
     PROTOCOL_BLOCKED = "protocol_blocked"

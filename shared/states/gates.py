@@ -21,7 +21,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(policy: Policy, gates: Mapping[GateName, GateState]) -> Verdict:
-    """The verdict: each group of required gates needs one passed member, and a red CI fails even where it is not required.
+    """The verdict: each group of required gates needs one passed member; a red CI fails even where it is not required.
 
     Green CI alone is enough where the policy says so. An inconclusive gate is an open one: never a pass.
     """

@@ -1,4 +1,4 @@
-"""What a protocol's status is when nothing but its plan and steps decides: after a resume, an unblock, a green re-run."""
+"""What a protocol's status is when nothing but its plan and steps decides: after a resume or an unblock."""
 
 from collections.abc import Iterable
 

@@ -1,0 +1,132 @@
+"""What the worker reports of a job's end: facts that cross from the worker into the workflow."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from shared.errors import Category
+from shared.schemas.records import Attempt, Job, Plan, Project, Protocol, StepRun
+from shared.schemas.statuses import DeliveryStatus, StepType
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker needs to run a job that it has claimed; `plan` is the newest revision.
+
+    `model` is the one to ask, `resume` the attempt whose Codex thread goes on, `earlier` this job's attempts before.
+    `unlogged` names the steps whose files must be on the branch before the agent starts.
+    """
+
+    job: Job
+    project: Project | None = None
+    protocol: Protocol | None = None
+    step: StepRun | None = None
+    steps: tuple[StepRun, ...] = ()
+    plan: Plan | None = None
+    attempt: Attempt | None = None
+    earlier: tuple[Attempt, ...] = ()
+    resume: Attempt | None = None
+    model: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt cost and left behind; token counts are deltas."""
+
+    thread_id: str | None = None
+    prompt_sha256: str | None = None
+    exit_code: int | None = None
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_output_tokens: int = 0
+
+
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of an accepted plan."""
+
+    title: str
+    type: StepType
+    instructions: str
+    depends_on: tuple[int, ...]
+
+
+class SetupDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The mirror is there and has the base branch."""
+
+    base_sha: str
+    default_branch: str | None
+
+
+class PlanDone(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted plan whose files are committed on the branch; `plan` holds just what was written."""
+
+    plan: Plan
+    steps: tuple[PlannedStep, ...]
+    start_sha: str
+    head_sha: str
+    pushed: bool
+
+
+class ExecutionDone(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that the agent finished; `changed` is False when it left the files as they were."""
+
+    summary: str
+    changed: bool
+    head_sha: str | None
+    pushed: bool
+    files: int = 0
+    additions: int = 0
+    deletions: int = 0
+    restored: tuple[str, ...] = ()
+
+
+class QaDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A QA verdict on one commit; `inconclusive` when none could be read in `asks` asks."""
+
+    sha: str
+    verdict: Literal["pass", "fail", "inconclusive"]
+    summary: str
+    findings: tuple[dict[str, Any], ...] = ()
+    next_actions: tuple[str, ...] = ()
+    asks: int = 1
+
+
+class PublishDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The branch is at the remote; `note` says what was not done."""
+
+    sha: str
+    pushed: bool
+    note: str
+    url: str | None = None
+
+
+class DeliveryDone(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a delivery."""
+
+    status: DeliveryStatus
+    reason: str | None = None
+
+
+Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryDone
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """The job failed; the category decides whether it is tried again."""
+
+    category: Category
+    message: str
+    stderr_tail: str = ""
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever ran the job is dead; said by the reconciler."""
+
+    message: str
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """The job was stopped on request (pause, shutdown) and can go on later; its processes are confirmed dead."""
+
+    message: str
+
+
+Ending = Report | Failed | Lost | Stopped

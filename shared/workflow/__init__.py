@@ -1,0 +1,1 @@
+"""One verb per business move; the only writer of a status."""

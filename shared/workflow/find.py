@@ -1,0 +1,46 @@
+"""Looks things up for a caller: what does not exist or belongs to another project is the same NotFound."""
+
+from shared.errors import NotFound
+from shared.repository import attempts, jobs, projects, protocols, steps
+from shared.repository.database import Tx
+from shared.schemas.records import Attempt, Job, Project, Protocol, StepRun
+
+
+def project(tx: Tx, scope: int | None, project_id: int) -> Project:
+    """The project, if it is in the caller's scope."""
+    found = projects.get(tx, project_id) if scope in {None, project_id} else None
+    if found is None:
+        raise NotFound(f"There is no project {project_id}.")
+    return found
+
+
+def protocol(tx: Tx, scope: int | None, protocol_id: int) -> Protocol:
+    """The protocol run, if it is in the caller's scope."""
+    found = protocols.get(tx, protocol_id)
+    if found is None or scope not in {None, found.project_id}:
+        raise NotFound(f"There is no protocol {protocol_id}.")
+    return found
+
+
+def step(tx: Tx, scope: int | None, step_id: int) -> StepRun:
+    """The step, if it is in the caller's scope."""
+    found = steps.get(tx, step_id)
+    if found is None or scope not in {None, protocols.expect(tx, found.protocol_id).project_id}:
+        raise NotFound(f"There is no step {step_id}.")
+    return found
+
+
+def attempt(tx: Tx, scope: int | None, attempt_id: int) -> Attempt:
+    """The attempt, if it is in the caller's scope."""
+    found = attempts.get(tx, attempt_id)
+    if found is None or scope not in {None, protocols.expect(tx, found.protocol_id).project_id}:
+        raise NotFound(f"There is no attempt {attempt_id}.")
+    return found
+
+
+def job(tx: Tx, scope: int | None, job_id: int) -> Job:
+    """The job, if it is in the caller's scope."""
+    found = jobs.get(tx, job_id)
+    if found is None or scope not in {None, found.project_id}:
+        raise NotFound(f"There is no job {job_id}.")
+    return found
