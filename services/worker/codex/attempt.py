@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from services.worker.codex.leftovers import RUN_VARIABLE
 from services.worker.codex.request import CodexRequest
 from shared.errors import Category, JobError
 
+# It becomes part of a command line and of a pattern for file names.
+_THREAD_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z-]{0,63}")
 _RUN_SECRETS = Path("/run/secrets")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -158,7 +161,6 @@ def _config(request: CodexRequest, files: AttemptFiles) -> CodexConfig:
         untrusted=(worktree, mirror, mirror.parent),
         denied=tuple(dict.fromkeys(denied)),
         command_environment={**request.command_environment, RUN_VARIABLE: str(request.marker)},
-        repository_instructions=request.repository_instructions,
         stream_idle_timeout_s=min(120.0, request.silence_timeout_s),
     )
 
@@ -187,6 +189,9 @@ def _return_login(login_home: Path, files: AttemptFiles) -> None:
 
 def _bring_rollout(request: CodexRequest, files: AttemptFiles) -> None:
     """Copy the thread's record, without which Codex cannot resume it, unless it is already here."""
+    lost = JobError(Category.SESSION_LOST, f"The record of Codex thread {request.thread_id!r} is gone.")
+    if not _THREAD_ID.fullmatch(request.thread_id or ""):
+        raise lost
     pattern = f"sessions/**/rollout-*-{request.thread_id}.jsonl"
     if any(files.codex_home.glob(pattern)):
         return
@@ -196,4 +201,4 @@ def _bring_rollout(request: CodexRequest, files: AttemptFiles) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(rollout, target)
         return
-    raise JobError(Category.SESSION_LOST, f"The record of Codex thread {request.thread_id} is gone.")
+    raise lost

@@ -30,12 +30,14 @@ CREDENTIAL_PLACES = (
 
 _SHORT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-# Everything that calls home, adds tools that no prompt of ours speaks of, or runs code of the repository.
+# Everything that calls home, adds tools that no prompt of ours speaks of, or runs code of the repository. AGENTS.md is
+# kept out of the instructions, since a change must not instruct its own judge; prompts that want it say so.
 _SWITCHED_OFF = """\
 approval_policy = "never"
 check_for_update_on_startup = false
 web_search = "disabled"
 allow_login_shell = false
+project_doc_max_bytes = 0
 
 [analytics]
 enabled = false
@@ -84,8 +86,7 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What config.toml depends on; every path is absolute and resolved.
 
     `base_url` None means the person's own login with Codex's built-in provider. `denied` are the paths that the
-    agent must not even read. `repository_instructions` False keeps AGENTS.md out of the prompt: a change that is
-    being judged must not instruct its judge.
+    agent must not even read.
     """
 
     mode: Mode
@@ -96,7 +97,6 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True):
     untrusted: tuple[Path, ...]
     denied: tuple[Path, ...]
     command_environment: Mapping[str, str]
-    repository_instructions: bool = True
     request_retries: int = 2
     stream_idle_timeout_s: float = 120.0
 
@@ -112,7 +112,6 @@ def render_config(config: CodexConfig) -> str:
         f"model = {toml_string(config.model)}",
         f"model_provider = {toml_string('openai' if config.base_url is None else PROVIDER)}",
         *_sandbox_lines(config),
-        *([] if config.repository_instructions else ["project_doc_max_bytes = 0"]),
         _SWITCHED_OFF,
         *_environment_lines(config.command_environment),
         *_provider_lines(config),

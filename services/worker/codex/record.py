@@ -90,23 +90,27 @@ class Story:
 
 
 class RedactedLog:
-    """A file that takes redacted text up to a limit, and the tail of all of it."""
+    """A file that takes redacted lines up to a limit, and the tail of all of them.
 
-    def __init__(self, path: Path, limit: int, redact: Redact) -> None:
+    It takes whole lines only, so that no secret is cut in two where a chunk ends.
+    """
+
+    def __init__(self, path: Path, *, limit: int, limit_notice: bytes, redact: Redact) -> None:
         self._file: BinaryIO = path.open("wb", buffering=0)
         self._left = limit
+        self._limit_notice = limit_notice
         self._redact = redact
         self.tail = ""
 
-    def write(self, text: bytes) -> None:
-        """Append what fits; say once that the rest is left out."""
-        clean = self._redact(text.decode("utf-8", "replace"))
+    def write(self, line: bytes) -> None:
+        """Append a line, given without its newline, if it fits; say once that the rest is left out."""
+        clean = self._redact(line.decode("utf-8", "replace")) + "\n"
         self.tail = (self.tail + clean)[-STDERR_TAIL:]
         if self._left <= 0:
             return
         data = clean.encode("utf-8", "replace")
         self._left -= len(data)
-        self._file.write(data if self._left > 0 else b'{"type":"deksdenflow.log_limit_reached"}\n')
+        self._file.write(data if self._left > 0 else self._limit_notice)
 
     def close(self) -> None:
         """Close the file."""

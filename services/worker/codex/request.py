@@ -21,7 +21,8 @@ class CodexRequest(msgspec.Struct, frozen=True, kw_only=True):
     OpenAI's) with `api_key` (None: a gateway that needs none).
 
     With `thread_id` the thread is resumed; `resume_from` is then the attempt folder that last ran it, and
-    `usage_before` the total that it had used. `repository_instructions` False ignores the repository's AGENTS.md.
+    `usage_before` the total that it had used.
+
     `denied` are folders and files that the agent must not read: one that contains the worktree or the repository
     hides everything in it but those. `environment` is added to Codex's own (a proxy, a CA file),
     `command_environment` to that of the commands it runs.
@@ -43,7 +44,6 @@ class CodexRequest(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: str | None = None
     resume_from: Path | None = None
     usage_before: Usage = Usage()
-    repository_instructions: bool = True
     sandbox: Sandbox = Sandbox.REQUIRED
     step_timeout_s: float = 3600.0
     silence_timeout_s: float = 600.0

@@ -23,7 +23,9 @@ OnEvent = Callable[[Event], Awaitable[None]]
 
 _CHUNK = 1 << 16
 _LOG_LIMIT = 64 << 20
+_EVENTS_END = b'{"type":"deksdenflow.log_limit_reached"}\n'
 _STDERR_LIMIT = 1 << 20
+_STDERR_END = b"(the rest is left out)\n"
 # The supervisor's own deadline is only for a worker that is stopped or stuck.
 _SUPERVISOR_SLACK_S = 15.0
 
@@ -53,7 +55,8 @@ async def run_codex(
     files = await asyncio.to_thread(prepare, request, redact)
     begun = time.monotonic()
     story = Story(request.thread_id)
-    events, stderr = RedactedLog(files.events, _LOG_LIMIT, redact), RedactedLog(files.stderr, _STDERR_LIMIT, redact)
+    events = RedactedLog(files.events, limit=_LOG_LIMIT, limit_notice=_EVENTS_END, redact=redact)
+    stderr = RedactedLog(files.stderr, limit=_STDERR_LIMIT, limit_notice=_STDERR_END, redact=redact)
     try:
         async with _supervised(request, files) as process:
             cut = await _follow(process, request, story, (events, stderr), on_event, stop)
@@ -148,30 +151,34 @@ async def _follow(
 
 
 async def _read_events(stream: asyncio.StreamReader, story: Story, log: RedactedLog, on_event: OnEvent) -> None:
-    lines = LineSplitter()
-    while chunk := await stream.read(_CHUNK):
-        for line in lines.feed(chunk):
-            await _tell(line, story, log, on_event)
-    for line in lines.close():
+    async for line in _lines(stream, LineSplitter()):
         await _tell(line, story, log, on_event)
 
 
 async def _tell(line: bytes | int, story: Story, log: RedactedLog, on_event: OnEvent) -> None:
     if isinstance(line, int):
         event: Event = Unknown(f"line of {line} bytes dropped")
-        log.write(b'{"type":"deksdenflow.line_dropped","bytes":%d}\n' % line)
+        log.write(b'{"type":"deksdenflow.line_dropped","bytes":%d}' % line)
     elif not line.strip():
         return
     else:
         event = parse_event(line)
-        log.write(line + b"\n")
+        log.write(line)
     story.add(event)
     await on_event(event)
 
 
 async def _drain(stream: asyncio.StreamReader, log: RedactedLog) -> None:
+    async for line in _lines(stream, LineSplitter(limit=_CHUNK)):
+        log.write(line if isinstance(line, bytes) else b"(a line of %d bytes)" % line)
+
+
+async def _lines(stream: asyncio.StreamReader, splitter: LineSplitter) -> AsyncGenerator[bytes | int]:
     while chunk := await stream.read(_CHUNK):
-        log.write(chunk)
+        for line in splitter.feed(chunk):
+            yield line
+    for line in splitter.close():
+        yield line
 
 
 async def _watch(story: Story, request: CodexRequest, stop: asyncio.Event | None) -> Cut:
