@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from services.webhooks.verify import Headers
-from shared.errors import Invalid, UnsupportedMediaType
+from shared.errors import Invalid, WrongMediaType
 from shared.schemas.records import Delivery
 from shared.schemas.statuses import DeliveryStatus, Provider
 
@@ -76,7 +76,7 @@ def delivery_of(provider: Provider, headers: Headers, raw: bytes) -> Delivery:
 
 
 def _plain(headers: Headers) -> dict[str, str]:
-    """As ASCII that a mark replaces where it is not printable, cut to a sane length; of several of one name the first."""
+    """Cut to a sane length, with a mark for what is not printable ASCII; of several of one name the first."""
     known: dict[str, str] = {}
     for name, value in headers:
         text = "".join(char if " " <= char <= "~" else "\N{REPLACEMENT CHARACTER}" for char in value.decode("latin-1"))
@@ -91,7 +91,7 @@ def _json_text(content_type: str, raw: bytes) -> bytes:
         case "application/x-www-form-urlencoded":
             return _form_payload(raw)
         case other:
-            raise UnsupportedMediaType(
+            raise WrongMediaType(
                 f"The delivery has Content-Type {other!r}. Set the webhook's content type to application/json"
                 " (application/x-www-form-urlencoded with the field payload is read too)."
             )

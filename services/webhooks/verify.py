@@ -7,7 +7,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -29,9 +29,9 @@ _GITLAB_SIGNATURE: Final = re.compile(rb"v1,([A-Za-z0-9+/]{43}=)")
 
 
 class Key(msgspec.Struct, frozen=True):
-    """One secret that a delivery may prove to know; several are valid while one replaces the other."""
+    """One secret that a delivery may prove to know; `scheme` is `hmac`, `token` or `signing`, as in its row."""
 
-    scheme: Literal["hmac", "token", "signing"]
+    scheme: str
     secret: Secret
 
 

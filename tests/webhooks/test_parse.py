@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.webhooks.parse import delivery_of
 from services.webhooks.verify import Headers
-from shared.errors import Invalid, UnsupportedMediaType
+from shared.errors import Invalid, WrongMediaType
 from shared.schemas.records import Delivery
 from shared.schemas.statuses import Provider
 from tests.webhooks.payloads import Payload, own, published
@@ -86,7 +86,7 @@ def test_a_form_without_exactly_one_payload_is_refused(form: bytes, more: bytes)
 
 @pytest.mark.parametrize("kind", [b"", b"text/plain", b"application/xml", b"multipart/form-data; boundary=x", b"\xff"])
 def test_another_content_type_is_refused_with_the_one_to_set(kind: bytes) -> None:
-    with pytest.raises(UnsupportedMediaType, match="application/json"):
+    with pytest.raises(WrongMediaType, match="application/json"):
         github(b"{}", (b"content-type", kind))
 
 
@@ -163,7 +163,7 @@ USUAL = st.sampled_from([b"application/json", b"application/x-www-form-urlencode
     body=st.binary() | st.just(b"{}") | st.just(b"payload={}"),
 )
 def test_garbage_is_either_a_delivery_or_refused(provider: Provider, headers: Headers, body: bytes) -> None:
-    with contextlib.suppress(Invalid, UnsupportedMediaType):
+    with contextlib.suppress(Invalid, WrongMediaType):
         delivery = delivery_of(provider, headers, body)
         assert delivery.delivery_key
         assert delivery.event
