@@ -195,7 +195,7 @@ CREATE UNIQUE INDEX one_open_job_per_step ON jobs (step_id)
     WHERE step_id IS NOT NULL AND state IN ('queued', 'running') AND stop IS NULL;
 CREATE UNIQUE INDEX one_running_writer_per_branch ON jobs (protocol_id)
     WHERE state = 'running' AND kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job');
-CREATE INDEX jobs_to_dispatch ON jobs (priority DESC, run_at, id) WHERE state = 'queued';
+CREATE INDEX jobs_to_dispatch ON jobs (priority, run_at, id) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (project_id) WHERE state = 'running';
 CREATE INDEX jobs_of_protocol ON jobs (protocol_id, id);
 CREATE INDEX jobs_of_project ON jobs (project_id, id);

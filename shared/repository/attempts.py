@@ -58,6 +58,27 @@ def of_protocol(tx: Tx, protocol_id: int, *, after: int, limit: int) -> Sequence
     )
 
 
+def first_accepted(tx: Tx, step_id: int) -> Attempt | None:
+    """The first execution of a step that made a commit."""
+    return tx.load(
+        Attempt,
+        "SELECT * FROM attempts WHERE step_id = ? AND kind = 'execute_step_job' AND state = 'succeeded'"
+        " AND head_sha IS NOT NULL ORDER BY id LIMIT 1",
+        (step_id,),
+    )
+
+
+def page(tx: Tx, *, project_id: int | None, state: str | None, before: int, limit: int) -> Sequence[Attempt]:
+    """Attempts, newest first, by id below `before`; of one project, in one state."""
+    return tx.load_all(
+        Attempt,
+        "SELECT attempts.* FROM attempts JOIN protocol_runs ON protocol_runs.id = attempts.protocol_id"
+        " WHERE attempts.id < ?1 AND (?2 IS NULL OR protocol_runs.project_id = ?2)"
+        " AND (?3 IS NULL OR attempts.state = ?3) ORDER BY attempts.id DESC LIMIT ?4",
+        (before, project_id, state, limit),
+    )
+
+
 def of_thread(tx: Tx, thread_id: str) -> Sequence[Attempt]:
     """The attempts that talked in one Codex thread, newest first."""
     return tx.load_all(Attempt, "SELECT * FROM attempts WHERE thread_id = ? ORDER BY id DESC", (thread_id,))

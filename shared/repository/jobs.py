@@ -133,7 +133,7 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int) -> Sequ
         " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job') OR ?3 > ("
         "   SELECT count(*) FROM jobs AS busy WHERE busy.project_id = jobs.project_id AND busy.state = 'running'"
         "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')))"
-        " ORDER BY jobs.priority DESC, jobs.run_at, jobs.id LIMIT ?4",
+        " ORDER BY jobs.priority, jobs.run_at, jobs.id LIMIT ?4",
         (tx.now, rung_before, project_limit, limit),
     )
 

@@ -136,7 +136,8 @@ class Job(Record, frozen=True):
     """A unit of background work; the row is its own outbox.
 
     `attempt` and `token` grow by one with each claim, `heartbeat` while somebody works on it, `dispatch` with each
-    time that it goes back to the outbox; `dispatched_at` is empty until a bell was rung for that dispatch.
+    time that it goes back to the outbox; `dispatched_at` is empty until a bell was rung for that dispatch. The lowest
+    `priority` goes first.
     """
 
     id: int

@@ -9,11 +9,23 @@ from shared.schemas.records import Attempt, Job, Plan, Project, Protocol, StepRu
 from shared.schemas.statuses import DeliveryStatus, StepType
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt cost and left behind; token counts are deltas."""
+
+    thread_id: str | None = None
+    prompt_sha256: str | None = None
+    exit_code: int | None = None
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_output_tokens: int = 0
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker needs to run a job that it has claimed; `plan` is the newest revision.
 
-    `model` is the one to ask, `resume` the attempt whose Codex thread goes on, `earlier` this job's attempts before.
-    `unlogged` names the steps whose files must be on the branch before the agent starts.
+    `model` is the one to ask, `resume` the attempt whose Codex thread goes on and `used` what that thread has used,
+    `earlier` this job's attempts before. `judged_from` is the commit that the step's work began at.
     """
 
     job: Job
@@ -25,19 +37,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Attempt | None = None
     earlier: tuple[Attempt, ...] = ()
     resume: Attempt | None = None
+    used: Usage = Usage()
+    judged_from: str | None = None
     model: str = ""
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one attempt cost and left behind; token counts are deltas."""
-
-    thread_id: str | None = None
-    prompt_sha256: str | None = None
-    exit_code: int | None = None
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_output_tokens: int = 0
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):

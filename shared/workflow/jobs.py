@@ -95,6 +95,7 @@ def _begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
             step = quality.begin(unit, job, attempt.id)
         case _:
             planning.begin(unit, job, attempt.id)
+    resume = _to_resume(unit, job, step, earlier, model)
     return Claim(
         job=job,
         project=project,
@@ -104,7 +105,9 @@ def _begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
         plan=protocols.plan(unit.tx, protocol.id, protocol.plan_revision),
         attempt=attempt,
         earlier=earlier,
-        resume=_to_resume(unit, job, step, earlier, model),
+        resume=resume,
+        used=_used(unit, resume),
+        judged_from=_judged_from(unit, step) if job.kind is JobKind.QA else None,
         model=model,
     )
 
@@ -127,6 +130,28 @@ def _to_resume(unit: Unit, job: Job, step: StepRun | None, earlier: tuple[Attemp
         if fits and attempt.kind is JobKind.EXECUTE:
             return attempt
     return None
+
+
+def _used(unit: Unit, resume: Attempt | None) -> Usage:
+    """What a thread has used so far: Codex counts on from there."""
+    if resume is None or resume.thread_id is None:
+        return Usage()
+    talked = attempts.of_thread(unit.tx, resume.thread_id)
+    return Usage(
+        thread_id=resume.thread_id,
+        input_tokens=sum(attempt.input_tokens for attempt in talked),
+        cached_input_tokens=sum(attempt.cached_input_tokens for attempt in talked),
+        output_tokens=sum(attempt.output_tokens for attempt in talked),
+        reasoning_output_tokens=sum(attempt.reasoning_output_tokens for attempt in talked),
+    )
+
+
+def _judged_from(unit: Unit, step: StepRun | None) -> str | None:
+    """The commit that the step's first accepted execution began at, so that QA sees all of its work."""
+    if step is None:
+        return None
+    accepted = attempts.first_accepted(unit.tx, step.id)
+    return accepted.start_sha if accepted else step.start_sha
 
 
 def beat(unit: Unit, job_id: int, token: int) -> Job | None:

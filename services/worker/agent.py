@@ -1,0 +1,178 @@
+"""Asks Codex for one answer: runs it for a claimed job, has a bad answer corrected once, and counts what it cost."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from services.worker.answers import BadAnswer
+from services.worker.codex.binary import CodexBinary, SandboxProbe, find_codex
+from services.worker.codex.config import Mode, Sandbox
+from services.worker.codex.events import Event, ThreadStarted
+from services.worker.codex.events import Usage as Tokens
+from services.worker.codex.leftovers import RunMarker, scope_of
+from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
+from services.worker.codex.runner import run_codex
+from services.worker.git.records import Worktree
+from services.worker.lease import Lease
+from services.worker.prompts import Prompt, bad_answer_prompt
+from shared.schemas.reports import Usage
+from shared.settings import Settings
+
+A = TypeVar("A")
+
+# Below an attempt's folder: the second ask, after an answer that could not be used.
+AGAIN = "again"
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to ask of Codex; `worktree` is where it looks, `git_dir` the repository behind it."""
+
+    mode: Mode
+    worktree: Worktree
+    prompt: Prompt
+    schema: dict[str, object]
+
+
+class Agent:
+    """Codex, as the jobs use it; the binary is looked for once, the sandbox probed before each use until it works."""
+
+    def __init__(self, settings: Settings, redact: Callable[[str], str], *, login_home: Path | None = None) -> None:
+        self._settings = settings
+        self._redact = redact
+        self._login_home = login_home
+        self._root = settings.workspaces_dir.absolute()
+        self._scope = scope_of(self._root)
+        self._binary: CodexBinary | None = None
+        self._probe: SandboxProbe | None = None
+
+    async def ready(self, *, afresh: bool = False) -> CodexBinary:
+        """The binary, found and with a working sandbox; JobError says what is missing and what to do."""
+        if self._binary is None or afresh:
+            self._binary = await find_codex(self._settings.codex_bin)
+        if self._settings.codex_sandbox == "required":
+            self._probe = self._probe or SandboxProbe(self._binary.path, self._root / "probe")
+            await self._probe.check(afresh=afresh)
+        return self._binary
+
+    @property
+    def sandbox(self) -> str:
+        """Whether the sandbox is `required` or was turned `off` by the operator."""
+        return self._settings.codex_sandbox
+
+    def folder_of(self, lease: Lease) -> Path:
+        """Where everything of the live attempt is kept."""
+        attempt = lease.claim.attempt
+        return self._root / "attempts" / str(attempt.id if attempt else 0)
+
+    def marker_of(self, job_id: int, token: int) -> RunMarker:
+        """What marks the processes of one hold of a job."""
+        return RunMarker(self._scope, job_id, token)
+
+    async def ask(self, lease: Lease, ask: Ask, decode: Callable[[str], A]) -> A:
+        """The decoded answer; one that is not accepted is asked for once more in the same thread.
+
+        Raises BadAnswer when the second one is not accepted either, CodexFailed when there was none. What it cost is
+        noted on the attempt as it becomes known.
+        """
+        claim = lease.claim
+        folder = self.folder_of(lease)
+        resume = claim.resume
+        request = await self._request(lease, ask, folder)
+        if resume is not None and resume.thread_id is not None:
+            request = msgspec.structs.replace(
+                request,
+                thread_id=resume.thread_id,
+                resume_from=last_folder(Path(resume.directory or folder)),
+                usage_before=_tokens(claim.used),
+            )
+        first = await self._run(lease, request, ask.prompt, folder, Tokens())
+        try:
+            return decode(first.message)
+        except BadAnswer as complaint:
+            lease.check()
+            prompt = bad_answer_prompt(ask.prompt.text, str(complaint), secrets.token_hex(8))
+            again = msgspec.structs.replace(
+                request,
+                prompt=prompt.text,
+                attempt_dir=folder / AGAIN,
+                thread_id=first.thread_id,
+                resume_from=folder,
+                usage_before=first.usage_total,
+            )
+            second = await self._run(lease, again, ask.prompt, folder, first.usage)
+            return decode(second.message)
+
+    async def _run(
+        self, lease: Lease, request: CodexRequest, prompt: Prompt, folder: Path, before: Tokens
+    ) -> CodexResult:
+        async def on_event(event: Event) -> None:
+            if isinstance(event, ThreadStarted) and event.thread_id:
+                await lease.note_usage(Usage(thread_id=event.thread_id, prompt_sha256=prompt.version), str(folder))
+
+        try:
+            result = await run_codex(request, on_event=on_event, redact=self._redact, stop=lease.stop)
+        except CodexFailed as failure:
+            await self._note(lease, failure.result, folder, before)
+            raise
+        await self._note(lease, result, folder, before)
+        return result
+
+    async def _note(self, lease: Lease, result: CodexResult, folder: Path, before: Tokens) -> None:
+        used = result.usage
+        usage = Usage(
+            thread_id=result.thread_id,
+            exit_code=result.rc,
+            input_tokens=before.input_tokens + used.input_tokens,
+            cached_input_tokens=before.cached_input_tokens + used.cached_input_tokens,
+            output_tokens=before.output_tokens + used.output_tokens,
+            reasoning_output_tokens=before.reasoning_output_tokens + used.reasoning_output_tokens,
+        )
+        await lease.note_usage(usage, str(folder))
+
+    async def _request(self, lease: Lease, ask: Ask, folder: Path) -> CodexRequest:
+        settings = self._settings
+        binary = await self.ready()
+        lock = self._root / "locks" / f"agent-{ask.worktree.project_id}-{ask.worktree.name}"
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = None if settings.codex_api_key is None else settings.codex_api_key.reveal()
+        return CodexRequest(
+            binary=binary.path,
+            mode=ask.mode,
+            worktree=ask.worktree.path,
+            main_repository=ask.worktree.git_dir.parent.parent,
+            attempt_dir=folder,
+            lock_file=lock,
+            marker=self.marker_of(lease.job_id, lease.token),
+            prompt=ask.prompt.text,
+            output_schema=ask.schema,
+            model=lease.claim.model,
+            base_url=settings.model_base_url,
+            api_key=None if self._login_home else key,
+            login_home=self._login_home,
+            sandbox=Sandbox.OFF if settings.codex_sandbox == "off" else Sandbox.REQUIRED,
+            step_timeout_s=settings.step_timeout_s,
+            silence_timeout_s=settings.silence_timeout_s,
+            denied=(self._root, *_database_files(settings.db_path.absolute())),
+        )
+
+
+def last_folder(folder: Path) -> Path:
+    """Where an attempt's thread was spoken in last."""
+    return folder / AGAIN if (folder / AGAIN).is_dir() else folder
+
+
+def _database_files(path: Path) -> tuple[Path, ...]:
+    names = ("", "-wal", "-shm", ".key")
+    return tuple(path.with_name(path.name + name) for name in names)
+
+
+def _tokens(usage: Usage) -> Tokens:
+    return Tokens(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_output_tokens=usage.reasoning_output_tokens,
+    )

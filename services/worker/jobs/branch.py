@@ -1,0 +1,140 @@
+"""The branch of a protocol run: its worktree, the plan's files on it, commit messages, and the push."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from services.worker.doors import Doors
+from services.worker.git.records import Remote, Worktree
+from services.worker.lease import Lease
+from shared.errors import Category, JobError
+from shared.schemas.records import Attempt, Plan, Project, Protocol
+from shared.schemas.reports import ExecutionDone, PlanDone
+from shared.workflow.plan_files import FOLDER
+
+SUBJECT_CHARS = 100
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """Where a job works: the worktree at the last commit that was accepted, `start_sha`."""
+
+    project: Project
+    protocol: Protocol
+    remote: Remote
+    tree: Worktree
+    start_sha: str
+
+
+def folder_of(protocol: Protocol) -> str:
+    """The protocol's folder on its branch."""
+    return f"{FOLDER}/{protocol.protocol_name}"
+
+
+def facts_of(lease: Lease) -> tuple[Project, Protocol, Attempt]:
+    """What every job of a protocol has."""
+    claim = lease.claim
+    if claim.project is None or claim.protocol is None or claim.attempt is None:
+        raise JobError(Category.CONFIG, f"Job {claim.job.id} lacks its project, protocol or attempt.")
+    return claim.project, claim.protocol, claim.attempt
+
+
+def committed(lease: Lease) -> Attempt | None:
+    """An earlier attempt of this job that had committed when it was lost: its work is adopted, not repeated."""
+    return next((each for each in reversed(lease.claim.earlier) if each.head_sha and each.result), None)
+
+
+async def take_ground(doors: Doors, lease: Lease, *, keep: bool) -> Ground:
+    """The worktree at the branch's last accepted commit, with nothing else in it unless `keep`.
+
+    A branch that is not there yet grows from the base branch. Whatever an earlier attempt left is saved first.
+    """
+    project, protocol, attempt = facts_of(lease)
+    remote = await doors.remote_of(project)
+    start = protocol.head_sha
+    if start is None:
+        start = (await doors.git.setup_mirror(project.id, remote, protocol.base_branch)).base_sha
+    tree = await doors.git.create_worktree(
+        project.id, protocol.protocol_name, protocol.branch, start, known_head=protocol.head_sha
+    )
+    if not keep:
+        await doors.git.reset_worktree(tree, start, attempt.id)
+    return Ground(project, protocol, remote, tree, start)
+
+
+async def write_plan(doors: Doors, lease: Lease, ground: Ground) -> Ground:
+    """Bring the plan's newest revision onto the branch, if it is not there, in a commit of its own."""
+    plan = lease.claim.plan
+    if plan is None or plan.revision <= ground.protocol.written_revision:
+        return ground
+    sha = await commit_plan(doors, ground, plan, f"docs(protocol): plan revision {plan.revision}")
+    protocol = await lease.note_branch(ground.start_sha, sha, plan)
+    return msgspec.structs.replace(ground, protocol=protocol, start_sha=sha)
+
+
+async def commit_plan(doors: Doors, ground: Ground, plan: Plan, subject: str) -> str:
+    """Write the plan's files and commit them; the commit that the branch is at when they are there already."""
+    folder = folder_of(ground.protocol)
+    texts = {f"{folder}/{name}": text for name, text in plan.files.items()}
+    if await doors.git.read_file(ground.tree, f"{folder}/log.md") is None:
+        texts[f"{folder}/log.md"] = f"# Log of {ground.protocol.protocol_name}\n"
+    await doors.git.write_files(ground.tree, texts)
+    message = f"{subject} [protocol-{ground.protocol.number:04d}/00]\n\nDeksdenflow-Run: {ground.protocol.id}\n"
+    sha = await doors.git.commit(ground.tree, message, expected_parent=ground.start_sha, only=[folder])
+    return sha or ground.start_sha
+
+
+async def append_log(doors: Doors, ground: Ground, heading: str, text: str) -> None:
+    """Add one entry to the protocol's log."""
+    path = f"{folder_of(ground.protocol)}/log.md"
+    before = await doors.git.read_file(ground.tree, path) or b""
+    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    entry = f"\n## {heading}\n\n{day}\n\n{text.strip()}\n"
+    await doors.git.write_files(ground.tree, {path: before.decode(errors="replace") + entry})
+
+
+def subject_of(kind: str, scope: str, subject: str, protocol: Protocol, step_index: int) -> str:
+    """`type(scope): subject [protocol-NNNN/XX]`, cut where it would grow too long."""
+    place = f" [protocol-{protocol.number:04d}/{step_index:02d}]"
+    head = f"{kind}({scope}): " if scope else f"{kind}: "
+    room = SUBJECT_CHARS - len(head) - len(place)
+    words = " ".join(subject.split()).rstrip(".")
+    return head + (words if len(words) <= room else words[: room - 1].rstrip() + "…") + place
+
+
+async def push(doors: Doors, ground: Ground, sha: str) -> bool:
+    """Bring the branch at the origin to the commit; it is never forced over somebody else's."""
+    await doors.git.push(ground.project.id, ground.remote, ground.protocol.branch, sha, ground.protocol.pushed_sha)
+    return True
+
+
+async def adopt_execution(doors: Doors, ground: Ground, attempt: Attempt) -> ExecutionDone | None:
+    """The report of a commit that an earlier attempt made, if the branch is at it or can be put there."""
+    report = msgspec.convert(attempt.result, ExecutionDone)
+    if report.head_sha is None or not await _follows(doors, ground, report.head_sha):
+        return None
+    await doors.git.reset_worktree(ground.tree, report.head_sha, attempt.id)
+    return report
+
+
+async def adopt_plan(doors: Doors, ground: Ground, attempt: Attempt) -> PlanDone | None:
+    """The same for a plan."""
+    report = msgspec.convert(attempt.result, PlanDone)
+    if not await _follows(doors, ground, report.head_sha):
+        return None
+    await doors.git.reset_worktree(ground.tree, report.head_sha, attempt.id)
+    return report
+
+
+async def _follows(doors: Doors, ground: Ground, sha: str) -> bool:
+    try:
+        return await doors.git.is_ancestor(ground.project.id, ground.start_sha, sha)
+    except JobError:
+        return False
+
+
+async def keep_diff(doors: Doors, ground: Ground, folder: Path, sha: str) -> None:
+    """Keep the change as a file of the attempt, for the API, which does not run git."""
+    text = await doors.git.diff(ground.project.id, ground.start_sha, sha, max_bytes=5_000_000)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "diff.patch").write_text(text, encoding="utf-8")

@@ -1,0 +1,144 @@
+"""Executes a step: Codex changes files in the worktree, we check, commit and push what it changed."""
+
+import secrets
+
+from msgspec.structs import replace
+
+from services.worker.agent import Ask
+from services.worker.answers import EXECUTION_SCHEMA, ExecutionAnswer, decode_execution
+from services.worker.codex.config import Mode
+from services.worker.doors import Doors
+from services.worker.git.records import Changes
+from services.worker.jobs.branch import (
+    Ground,
+    adopt_execution,
+    append_log,
+    committed,
+    facts_of,
+    folder_of,
+    keep_diff,
+    push,
+    subject_of,
+    take_ground,
+    write_plan,
+)
+from services.worker.lease import Lease
+from services.worker.prompts import ExecuteFacts, Feedback, Prompt, execute_prompt
+from shared.errors import Category, JobError
+from shared.schemas.records import StepRun
+from shared.schemas.reports import ExecutionDone
+from shared.schemas.statuses import AttemptState, StepType
+from shared.workflow.plan_files import FOLDER
+
+SHOWN_REFUSALS = 5
+
+
+async def execute(doors: Doors, lease: Lease) -> ExecutionDone:
+    """Run the agent from the step's start commit; exactly one commit comes of an accepted execution."""
+    resume = lease.claim.resume
+    parked = resume is not None and resume.state is AttemptState.PARKED
+    ground = await take_ground(doors, lease, keep=parked)
+    earlier = committed(lease)
+    report = await adopt_execution(doors, ground, earlier) if earlier else None
+    if report is None:
+        ground = await write_plan(doors, lease, ground)
+        report = await _new_work(doors, lease, ground, parked=parked)
+    if report.head_sha is None:
+        return report
+    return replace(report, pushed=await push(doors, ground, report.head_sha))
+
+
+async def _new_work(doors: Doors, lease: Lease, ground: Ground, *, parked: bool) -> ExecutionDone:
+    step = _step_of(lease)
+    prompt = await _prompt(doors, ground, step, parked=parked)
+    ask = Ask(mode=Mode.WRITE, worktree=ground.tree, prompt=prompt, schema=EXECUTION_SCHEMA)
+    answer = await doors.agent.ask(lease, ask, decode_execution)
+    lease.check()
+    if doors.settings.codex_sandbox == "off":
+        await doors.git.uncommit(ground.tree, ground.start_sha)
+    restored = await _protect(doors, lease, ground)
+    changes = await doors.git.changes(ground.tree, ground.start_sha)
+    if changes.refused:
+        raise JobError(Category.POLICY, _refusal(changes))
+    may_be_empty = ground.protocol.policy.allow_no_changes or step.step_type is not StepType.WORK
+    own = f"{FOLDER}/"
+    if all(change.path.startswith(own) for change in changes.files) and not may_be_empty:
+        return ExecutionDone(summary=answer.summary, changed=False, head_sha=None, pushed=False, restored=restored)
+    return await _commit(doors, lease, ground, answer, changes, restored)
+
+
+async def _commit(
+    doors: Doors,
+    lease: Lease,
+    ground: Ground,
+    answer: ExecutionAnswer,
+    changes: Changes,
+    restored: tuple[str, ...],
+) -> ExecutionDone:
+    step = _step_of(lease)
+    await append_log(doors, ground, f"{step.step_index:02d} {step.step_name}", f"{answer.summary}\n\n{answer.notes}")
+    message = _message(lease, answer, step)
+    sha = await doors.git.commit(ground.tree, message, expected_parent=ground.start_sha)
+    if sha is None:
+        raise JobError(Category.GIT, "The changes were gone when they should have been committed.")
+    report = ExecutionDone(
+        summary=answer.summary,
+        changed=bool(changes.files),
+        head_sha=sha,
+        pushed=False,
+        files=len(changes.files),
+        additions=sum(change.additions or 0 for change in changes.files),
+        deletions=sum(change.deletions or 0 for change in changes.files),
+        restored=restored,
+    )
+    await keep_diff(doors, ground, doors.agent.folder_of(lease), sha)
+    await lease.note_commit(sha, report)
+    return report
+
+
+async def _protect(doors: Doors, lease: Lease, ground: Ground) -> tuple[str, ...]:
+    """Put the plan back as it was; only its context belongs to the agent."""
+    folder = folder_of(ground.protocol)
+    names = {"plan.md", "log.md", "00-setup.md", *(step.file_name for step in lease.claim.steps)}
+    return await doors.git.protect(ground.tree, [f"{folder}/{name}" for name in sorted(names)], ground.start_sha)
+
+
+async def _prompt(doors: Doors, ground: Ground, step: StepRun, *, parked: bool) -> Prompt:
+    folder = folder_of(ground.protocol)
+    plan_md = await doors.git.read_file(ground.tree, f"{folder}/plan.md") or b""
+    context_md = await doors.git.read_file(ground.tree, f"{folder}/context.md") or b""
+    facts = ExecuteFacts(
+        step_index=step.step_index,
+        step_name=step.step_name,
+        step_type=step.step_type,
+        instructions=step.instructions,
+        plan_md=plan_md.decode(errors="replace"),
+        context_md=context_md.decode(errors="replace"),
+        feedback=() if step.feedback is None else (Feedback("review", step.feedback),),
+        resumed=parked,
+    )
+    return execute_prompt(facts, secrets.token_hex(8))
+
+
+def _message(lease: Lease, answer: ExecutionAnswer, step: StepRun) -> str:
+    _, protocol, attempt = facts_of(lease)
+    subject = subject_of(answer.commit_type, answer.commit_scope, answer.commit_subject, protocol, step.step_index)
+    trailers = [f"Deksdenflow-Run: {protocol.id}", f"Deksdenflow-Step: {step.id}", f"Deksdenflow-Attempt: {attempt.id}"]
+    thread = lease.thread_id
+    if thread is not None:
+        trailers.append(f"Codex-Thread: {thread}")
+    body = answer.summary.strip()
+    return f"{subject}\n\n{body}\n\n" + "\n".join(trailers) + "\n"
+
+
+def _refusal(changes: Changes) -> str:
+    shown = "; ".join(f"{refused.path}: {refused.why}" for refused in changes.refused[:SHOWN_REFUSALS])
+    more = len(changes.refused) - SHOWN_REFUSALS
+    rest = f" and {more} more" if more > 0 else ""
+    return f"Some files may not enter the repository: {shown}{rest}. Retry with feedback that says what to leave out."
+
+
+def _step_of(lease: Lease) -> StepRun:
+    if lease.claim.step is None:
+        raise JobError(Category.CONFIG, f"Job {lease.job_id} lacks its step.")
+    return lease.claim.step

@@ -1,0 +1,166 @@
+"""The loop that heals: rings for jobs whose bell was lost, and takes back jobs whose worker is dead."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Container
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from services.worker.codex.leftovers import RunMarker, kill_run
+from shared.errors import JobError, Refusal
+from shared.repository import jobs
+from shared.repository.database import Tx
+from shared.schemas.records import Job
+from shared.schemas.reports import Lost
+from shared.workflow import jobs as verbs
+from shared.workflow.door import Workflow
+from shared.workflow.unit import Caller
+
+PUMP_S = 1.0
+LOOK_S = 5.0
+# A rung job that nobody claimed for so long is rung again: same dispatch, so that a second bell is harmless.
+UNANSWERED_MS = 5_000
+# A lease whose heartbeat stands still for so long, on our own clock, is over; six beats fit in.
+SILENT_S = 60.0
+RINGS = 64
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Ownership:
+    """The proof that this worker lives: a locked file, freed by the kernel when the process ends in whatever way."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.owner = owner
+        self._folder = folder
+        self._path = folder / owner
+        self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_dead(self, owner: str) -> bool:
+        """Whether another worker's lock is free; one whose file is not here (another host) counts as alive."""
+        path = self._folder / owner
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def close(self) -> None:
+        """Give the lock back. The file stays for those who look whether its owner is dead."""
+        os.close(self._descriptor)
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    token: int
+    heartbeat: int
+    since: float
+
+
+class Reconciler:
+    """Safe to run in every worker at once: whatever it does is one compare-and-set that only one of them wins."""
+
+    def __init__(
+        self,
+        flow: Workflow,
+        caller: Caller,
+        ownership: Ownership,
+        *,
+        live: Container[int],
+        marker: Callable[[int, int], RunMarker],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._flow = flow
+        self._caller = caller
+        self._ownership = ownership
+        self._live = live
+        self._marker = marker
+        self._monotonic = monotonic
+        self._seen: dict[int, _Seen] = {}
+        self._woken = asyncio.Event()
+        self._looked_at = float("-inf")
+        self.last_tick = float("-inf")
+
+    def wake(self) -> None:
+        """Look at once: a slot became free, or a job went back to the outbox."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Pump and take back until cancelled."""
+        while True:
+            self._woken.clear()
+            wait = PUMP_S
+            try:
+                wait = await self.pump()
+                if self._monotonic() - self._looked_at >= LOOK_S:
+                    await self.take_back()
+                    self._looked_at = self._monotonic()
+                self.last_tick = self._monotonic()
+            except Refusal as refusal:
+                log.warning("reconcile_refused", error=str(refusal))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
+
+    async def pump(self) -> float:
+        """Ring for what may start now; gives the seconds until it should look again."""
+        due, wait = await self._flow.database.read(_due, self._flow.rules.project_concurrency)
+        if due:
+            rung = [(job.id, job.dispatch) for job in due]
+            now = self._flow.database.clock()
+            await self._flow.database.write(jobs.mark_dispatched, rung, now)
+            await self._flow.ring(due)
+        return wait
+
+    async def take_back(self) -> None:
+        """Release the jobs of dead workers, once nothing of them runs any more."""
+        running = await self._flow.database.read(jobs.running)
+        self._seen = {job.id: self._sight(job) for job in running}
+        for job in running:
+            why = self._why_lost(job)
+            if why is None:
+                continue
+            try:
+                await kill_run(self._marker(job.id, job.token))
+            except JobError as error:
+                log.warning("kill_unconfirmed", job=job.id, error=str(error))
+                continue
+            taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, Lost(message=why))
+            if taken:
+                log.warning("job_taken_back", job=job.id, owner=job.owner, why=why)
+                self.wake()
+
+    def _sight(self, job: Job) -> _Seen:
+        before = self._seen.get(job.id)
+        if before is not None and (before.token, before.heartbeat) == (job.token, job.heartbeat):
+            return before
+        return _Seen(job.token, job.heartbeat, self._monotonic())
+
+    def _why_lost(self, job: Job) -> str | None:
+        if job.owner == self._ownership.owner:
+            return None if job.id in self._live else "Its own worker does not know it any more."
+        if job.owner is not None and self._ownership.is_dead(job.owner):
+            return f"Its worker {job.owner} is dead."
+        silent = self._monotonic() - self._seen[job.id].since
+        if silent > SILENT_S:
+            return f"Its worker {job.owner} has shown no life for {silent:.0f} s."
+        return None
+
+
+def _due(tx: Tx, project_limit: int) -> tuple[list[Job], float]:
+    due = list(jobs.to_ring(tx, project_limit=project_limit, rung_before=tx.now - UNANSWERED_MS, limit=RINGS))
+    upcoming = jobs.next_run_at(tx)
+    wait = PUMP_S if upcoming is None else min(PUMP_S, max(0.01, (upcoming - tx.now) / 1000))
+    return due, wait
