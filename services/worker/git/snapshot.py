@@ -143,9 +143,7 @@ def _differing(raw: bytes) -> Iterable[tuple[bytes, bool, str]]:
     fields = raw.split(b"\0")
     for head, path in zip(fields[::2], fields[1::2], strict=False):
         old, new, _, _, status = head.lstrip(b":").split(b" ")
-        if old == _GITLINK and status == b"T":
-            yield path, False, "it takes the place of a submodule"
-        elif new == _GITLINK and old != _GITLINK:
+        if new == _GITLINK and old != _GITLINK:
             yield path, False, "it is a repository of its own (a nested .git)"
         else:
             yield path, status == b"D", ""

@@ -9,6 +9,7 @@ after a crash and nothing has to be believed that lies in the worktree itself.
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -225,29 +226,46 @@ async def _is_pristine(repository: Repository, worktree: Worktree, sha: str) -> 
             "diff-index", "--cached", "--quiet", "--ignore-submodules=none", sha, "--", ok=(0, 1)
         )
         changed = await repository.git("diff-files", "--quiet", "--ignore-submodules=all", ok=(0, 1))
-        others = await repository.git("ls-files", "-z", "--others")
         tracked = await repository.git("ls-files", "-z", "--stage")
     except JobError:  # an index that git cannot read
         return False
-    if staged.code or changed.code or others.out:
+    if staged.code or changed.code:
         return False
-    return not await asyncio.to_thread(_hides_something, os.fsencode(worktree.path), tracked.out)
+    return await asyncio.to_thread(_holds_only, os.fsencode(worktree.path), tracked.out)
 
 
-def _hides_something(root: bytes, staged: bytes) -> bool:
-    """Whether a folder with tracked files has a `.git` of its own, or a submodule's folder holds anything."""
-    folders: set[bytes] = set()
+def _holds_only(root: bytes, staged: bytes) -> bool:
+    """Whether nothing lies below root but what the index names. A submodule is an empty folder.
+
+    Git is not asked: it keeps silent about empty folders, a `.git` among tracked files, and paths too long for it.
+    """
+    files: set[bytes] = set()
+    folders: set[bytes] = {b""}
     for line in staged.split(b"\0"):
         head, _, path = line.partition(b"\t")
-        if head.startswith(b"160000"):
-            with contextlib.suppress(FileNotFoundError):
-                if os.listdir(os.path.join(root, path)):
-                    return True
-        while path := os.path.dirname(path):
-            if path in folders:
-                break
+        (folders if head.startswith(b"160000") else files).add(path)
+        while (path := os.path.dirname(path)) not in folders:
             folders.add(path)
-    return any(os.path.lexists(os.path.join(root, folder, b".git")) for folder in folders)
+    try:
+        return all(
+            path == b".git" or path in (folders if is_folder else files) for path, is_folder in _walk(root, folders)
+        )
+    except OSError:
+        return False
+
+
+def _walk(root: bytes, folders: set[bytes]) -> Iterable[tuple[bytes, bool]]:
+    """Everything below root and whether it is a folder; only the given folders are entered."""
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in entries:
+                path = os.path.join(folder, entry.name)
+                is_folder = entry.is_dir(follow_symlinks=False)
+                yield path, is_folder
+                if is_folder and path in folders:
+                    pending.append(path)
 
 
 async def _rescue(repository: Repository, worktree: Worktree, head: str, limits: CommitLimits) -> Snapshot | None:
