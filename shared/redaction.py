@@ -68,7 +68,7 @@ SHAPES = (
         ("authorization", "-token"),
         re.compile(
             r"(?i)((?:authorization|-token)\\?[\"']?[ \t]*:[ \t]*\\?[\"']?(?:(?:bearer|basic|token)[ \t]+)?)"
-            r"[^\s\"',;*\\]{4,}"
+            r"(?!(?:bearer|basic|token)[ \t])[^\s\"',;*\\]{4,}"
         ),
         rf"\1{MARK}",
     ),
