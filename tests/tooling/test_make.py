@@ -1,0 +1,22 @@
+"""The commands: each one documented, and a machine runs the same one as a person."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_make_alone_lists_every_command_with_what_it_does() -> None:
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    named = re.findall(r"^  make (\w+) +\S.+$", listed, re.MULTILINE)
+    assert named == ["help", "demo", "test", "bench", "fmt", "lock", "clean"]
+
+
+def test_a_machine_runs_the_test_command_and_nothing_else() -> None:
+    lines = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == [
+        "set -euo pipefail",
+        'cd "$(dirname "${BASH_SOURCE[0]}")/.."',
+        "exec make test </dev/null",
+    ]
