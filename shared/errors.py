@@ -11,7 +11,8 @@ DeksdenFlowError
 │   ├── PreconditionFailed  412  the caller's version or commit is stale
 │   ├── PreconditionNeeded  428  the change needs If-Match
 │   ├── TooLarge            413  the body is over the limit
-│   ├── UnsupportedMediaType 415  the body is not of a kind that we read
+│   ├── WrongMediaType      415  the body is not in a form that we read
+│   ├── TooMany             429  too many failed attempts; wait
 │   └── Unavailable         503  something we depend on does not answer
 ├── SealError               a stored secret cannot be opened: another key, another row, or changed bytes
 └── JobError                a job failed; its category decides about a retry
@@ -120,12 +121,24 @@ class TooLarge(Refusal):
     title = "The body is too large"
 
 
-class UnsupportedMediaType(Refusal):
-    """415: the body is not of a kind that we read; `detail` names those that we do."""
+class WrongMediaType(Refusal):
+    """415: the body is not in a form that we read."""
 
     http_status = 415
-    type = "unsupported-media-type"
-    title = "The body is of the wrong type"
+    type = "wrong-media-type"
+    title = "The body has a media type that is not read here"
+
+
+class TooMany(Refusal):
+    """429: too many failed attempts from there."""
+
+    http_status = 429
+    type = "too-many"
+    title = "Too many failed attempts"
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(Refusal):

@@ -1,0 +1,122 @@
+"""Puts the API together from the doors that it is given."""
+
+from typing import Any
+
+from litestar import Litestar, Request, Response, get, route
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, Contact, SecurityScheme, Tag
+from prometheus_client import CollectorRegistry
+
+from services.api import docs
+from services.api.auth import Gate
+from services.api.body import StrictBody
+from services.api.desk import Desk
+from services.api.routes import access, attempts, events, projects, protocols, queues, steps
+from shared.errors import NotFound
+from shared.queue import Queue
+from shared.repository.database import Database
+from shared.schemas.answers import RootAnswer
+from shared.security import Vault
+from shared.settings import Settings
+from shared.web.front import put_front
+from shared.web.health import database_check, health_routes, redis_check
+from shared.web.metrics import HttpMeter, metrics_route, new_registry
+from shared.web.peers import Peers
+from shared.web.problems import problem_handlers
+from shared.workflow.door import Workflow
+
+VERSION = "0.2.0"
+MAX_BODY_BYTES = 1_048_576
+
+ROUTES = [
+    *projects.ROUTES,
+    *access.ROUTES,
+    *protocols.ROUTES,
+    *steps.ROUTES,
+    *attempts.ROUTES,
+    *events.ROUTES,
+    *queues.ROUTES,
+]
+
+
+def create_app(  # noqa: PLR0913  the doors of the house
+    settings: Settings,
+    database: Database,
+    flow: Workflow,
+    queue: Queue,
+    vault: Vault,
+    *,
+    registry: CollectorRegistry | None = None,
+) -> Litestar:
+    """The API over these doors; who opened them closes them."""
+    registry = registry or new_registry()
+    desk = Desk(settings, database, flow, vault)
+    app = Litestar(
+        route_handlers=[
+            root,
+            not_here,
+            *ROUTES,
+            *health_routes({"database": database_check(database), "redis": redis_check(queue)}),
+            metrics_route(registry, settings.api_token),
+            *docs.docs_routes(),
+        ],
+        dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
+        guards=[Gate(settings, database)],
+        dto=StrictBody,
+        return_dto=None,
+        exception_handlers=problem_handlers(),
+        request_max_body_size=MAX_BODY_BYTES,
+        logging_config=None,
+        openapi_config=_openapi_config(),
+        debug=False,
+    )
+    return put_front(app, meter=HttpMeter(registry), peers=Peers(settings.trusted_proxies))
+
+
+@get("/", opt={"open": True}, sync_to_thread=False, tags=["service"])
+def root() -> RootAnswer:
+    """Where to go from here."""
+    return RootAnswer(service="api", docs="/docs", openapi="/openapi.json", health="/health")
+
+
+@route(
+    ["/webhooks", "/webhooks/{rest:path}"],
+    http_method=["GET", "POST", "PUT", "PATCH", "DELETE"],
+    opt={"open": True},
+    include_in_schema=False,
+    status_code=404,
+    sync_to_thread=False,
+)
+def not_here(request: Request[Any, Any, Any]) -> Response[None]:
+    """Deliveries that were sent to the wrong port are told so."""
+    raise NotFound(
+        f"{request.scope['path']} is answered by the webhook service (DEKSDENFLOW_WEBHOOK_PORT), not by the API.",
+        type="other-service",
+    )
+
+
+def _openapi_config() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="DeksdenFlow",
+        version=VERSION,
+        summary="Runs OpenAI's Codex CLI over git repositories, step by step, and keeps the record.",
+        description=docs.INTRODUCTION,
+        contact=Contact(name="DeksdenFlow"),
+        path="/schema",
+        render_plugins=[],
+        use_handler_docstrings=True,
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", description="The API token: everything."),
+                "projectToken": SecurityScheme(
+                    type="apiKey",
+                    name="X-Project-Token",
+                    security_scheme_in="header",
+                    description="A project's token: that project.",
+                ),
+            }
+        ),
+        security=[{"bearer": []}, {"projectToken": []}],
+        tags=[Tag(name=name, description=text) for name, text in docs.TAGS.items()],
+    )

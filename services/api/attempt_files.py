@@ -1,0 +1,68 @@
+"""The place for reading the files that the worker keeps of an attempt: plain files below the workspaces, nothing else."""
+
+import os
+import stat
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+CHUNK = 1_048_576
+
+
+class Part(Enum):
+    """The files of an attempt."""
+
+    EVENTS = "events.jsonl"
+    PROMPT = "prompt.md"
+    STDERR = "stderr.txt"
+    DIFF = "diff.patch"
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Some bytes of a file as text; `next` is where the next piece starts."""
+
+    text: str
+    next: int
+    total: int
+
+
+def read_part(  # noqa: PLR0913  where, what and how much of it
+    workspaces: Path, directory: str | None, part: Part, *, offset: int, limit: int, tail: bool
+) -> Piece | None:
+    """A piece of the file; None where there is none. With `tail` the offset counts from the end.
+
+    A piece never ends within a character, if it holds at least one whole one.
+    """
+    if directory is None:
+        return None
+    root = workspaces.absolute().resolve()
+    folder = (root / directory).resolve()
+    if not folder.is_relative_to(root) or folder == root:
+        return None
+    try:
+        descriptor = os.open(folder / part.value, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        total = facts.st_size
+        start = max(0, total - offset - limit) if tail else min(offset, total)
+        file.seek(start)
+        data = file.read(min(limit, total - start))
+    data = _whole_characters(data) if start + len(data) < total else data
+    return Piece(text=data.decode(errors="replace"), next=start + len(data), total=total)
+
+
+def _whole_characters(data: bytes) -> bytes:
+    """Without the beginning of a character whose rest is in the next piece."""
+    for back in range(1, min(4, len(data) - 1) + 1):
+        byte = data[-back]
+        if byte & 0xC0 == 0xC0:  # starts a character of several bytes
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4  # noqa: PLR2004  UTF-8's own numbers
+            return data[:-back] if back < length else data
+        if byte < 0x80:  # noqa: PLR2004  a character of one byte
+            return data
+    return data

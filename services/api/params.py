@@ -1,0 +1,23 @@
+"""The parameters that many routes share, with their bounds and their words."""
+
+from typing import Annotated
+
+from litestar.params import PathParameter, QueryParameter
+
+from services.api.desk import LAST_ID
+
+ProjectId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the project.")]
+ProtocolId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the protocol run.")]
+StepId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the step run.")]
+AttemptId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the attempt.")]
+JobId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the job.")]
+TokenId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the token.")]
+SecretName = Annotated[
+    str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="Name of the secret, such as forge_token.")
+]
+
+Limit = Annotated[int, QueryParameter(ge=1, le=500, description="How many at most.")]
+Cursor = Annotated[
+    str | None, QueryParameter(max_length=200, description="Where to go on: from the `Link` header of the page before.")
+]
+DEFAULT_LIMIT = 50

@@ -1,0 +1,180 @@
+"""Routes of what opens doors: a project's tokens, secrets and hooks. All are the administrator's alone."""
+
+import base64
+import secrets
+from datetime import UTC, datetime
+
+from litestar import Response, delete, get, post, put
+from litestar.di import NamedDependency
+
+from services.api import showing
+from services.api.auth import ApiRequest
+from services.api.desk import Desk, Page
+from services.api.params import DEFAULT_LIMIT, Cursor, Limit, ProjectId, SecretName, TokenId
+from shared.errors import Invalid
+from shared.repository import deliveries, tokens
+from shared.repository import projects as table
+from shared.repository.database import Tx
+from shared.schemas.answers import HookAnswer, NewHookAnswer, NewTokenAnswer, SecretAnswer, TokenAnswer
+from shared.schemas.requests import CreateHook, CreateToken, PutSecret
+from shared.schemas.statuses import Provider
+from shared.security import new_hook_key, new_token
+from shared.workflow import find, projects
+from shared.workflow.unit import Unit
+
+TAGS = ["access"]
+ADMIN = {"admin": True}
+
+
+@post("/projects/{project_id:int}/tokens", tags=TAGS, opt=ADMIN)
+async def create_token(
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: CreateToken
+) -> Response[NewTokenAnswer]:
+    """Make an access token; its text is shown in this answer and never again."""
+    made = new_token("project")
+    ends = None if data.expires_at is None else _ms(data.expires_at)
+
+    def verb(unit: Unit) -> NewTokenAnswer:
+        if ends is not None and ends <= unit.now:
+            raise Invalid("expires_at lies in the past.")
+        token = projects.add_token(
+            unit, project_id, name=data.name, prefix=made.prefix, token_hash=made.hash, expires_at=ends
+        )
+        return showing.new_token(token, made.text.reveal())
+
+    return await desk.act(request, verb, status=201, location=f"/projects/{project_id}/tokens", shown_once="token")
+
+
+@get("/projects/{project_id:int}/tokens", tags=TAGS, opt=ADMIN)
+async def list_tokens(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    project_id: ProjectId,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response[list[TokenAnswer]]:
+    """List the access tokens, revoked ones too, without their texts."""
+    page = Page("tokens", limit, cursor)
+    after, scope = page.after(), request.user.project_id
+
+    def read(tx: Tx) -> list[TokenAnswer]:
+        find.project(tx, scope, project_id)
+        rows = [token for token in tokens.of_project(tx, project_id) if token.id > after]
+        return [showing.token(token) for token in rows[: limit + 1]]
+
+    return await desk.list(request, page, read)
+
+
+@delete("/projects/{project_id:int}/tokens/{token_id:int}", tags=TAGS, opt=ADMIN)
+async def revoke_token(
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, token_id: TokenId
+) -> None:
+    """End an access token now."""
+    await desk.drop(request, lambda unit: projects.revoke_token(unit, project_id, token_id))
+
+
+@put("/projects/{project_id:int}/secrets/{name:str}", tags=TAGS, opt=ADMIN, status_code=204)
+async def put_secret(
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, name: SecretName, data: PutSecret
+) -> None:
+    """Store or replace a secret; it is never shown again."""
+    if (data.value is None) == (data.file_name is None):
+        raise Invalid("Send either `value` or `file_name`.")
+    sealed = None if data.value is None else desk.vault.seal(data.value, f"project:{project_id}:{name}")
+
+    def verb(unit: Unit) -> None:
+        projects.put_secret(unit, project_id, name, sealed=sealed, file_name=data.file_name)
+
+    await desk.drop(request, verb)
+
+
+@get("/projects/{project_id:int}/secrets", tags=TAGS, opt=ADMIN)
+async def list_secrets(
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId
+) -> Response[list[SecretAnswer]]:
+    """List the secrets by name, without what they hold."""
+    scope = request.user.project_id
+
+    def read(tx: Tx) -> list[SecretAnswer]:
+        find.project(tx, scope, project_id)
+        return [showing.secret(secret) for secret in table.secrets(tx, project_id)]
+
+    return await desk.list(request, Page("secrets", 500, None, by="name"), read)
+
+
+@delete("/projects/{project_id:int}/secrets/{name:str}", tags=TAGS, opt=ADMIN)
+async def delete_secret(
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, name: SecretName
+) -> None:
+    """Forget a secret."""
+    await desk.drop(request, lambda unit: projects.delete_secret(unit, project_id, name))
+
+
+@post("/projects/{project_id:int}/hooks", tags=TAGS, opt=ADMIN)
+async def create_hook(
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: CreateHook
+) -> Response[NewHookAnswer]:
+    """Make an address for the webhooks of a forge; its secret is shown in this answer and never again."""
+    scheme = _scheme_of(data)
+    key, text = new_hook_key(), _hook_secret(scheme)
+    sealed = desk.vault.seal(text, f"hook:{key}")
+    public_url = desk.settings.public_url
+
+    def verb(unit: Unit) -> NewHookAnswer:
+        hook = projects.add_hook(unit, project_id, provider=data.provider, key=key, scheme=scheme, sealed=sealed)
+        return showing.new_hook(hook, public_url, scheme, text)
+
+    return await desk.act(request, verb, status=201, location=f"/projects/{project_id}/hooks", shown_once="secret")
+
+
+@get("/projects/{project_id:int}/hooks", tags=TAGS, opt=ADMIN)
+async def list_hooks(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    project_id: ProjectId,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response[list[HookAnswer]]:
+    """List the addresses for webhooks, without their secrets."""
+    page = Page("hooks", limit, cursor)
+    after, scope = page.after(), request.user.project_id
+
+    def read(tx: Tx) -> list[HookAnswer]:
+        find.project(tx, scope, project_id)
+        rows = [hook for hook in deliveries.hooks_of(tx, project_id) if hook.id > after]
+        return [showing.hook(hook, desk.settings.public_url) for hook in rows[: limit + 1]]
+
+    return await desk.list(request, page, read)
+
+
+def _scheme_of(data: CreateHook) -> str:
+    if data.provider is Provider.GITHUB:
+        if data.scheme not in {None, "hmac"}:
+            raise Invalid("scheme: GitHub signs with hmac.")
+        return "hmac"
+    if data.scheme == "hmac":
+        raise Invalid("scheme: GitLab proves itself by signing or token.")
+    return data.scheme or "token"
+
+
+def _hook_secret(scheme: str) -> str:
+    """The form that the forge asks for: GitLab's signing tokens are 32 bytes in base64 behind `whsec_`."""
+    if scheme == "signing":
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return new_token("webhook").text.reveal()
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+ROUTES = [
+    create_token,
+    list_tokens,
+    revoke_token,
+    put_secret,
+    list_secrets,
+    delete_secret,
+    create_hook,
+    list_hooks,
+]

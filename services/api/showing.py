@@ -1,0 +1,161 @@
+"""The place where records become answers: only what an answer has a field for leaves the house."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.repository import attempts, projects, protocols
+from shared.repository.database import Tx
+from shared.schemas import answers
+from shared.schemas.answers import Answer
+from shared.schemas.records import (
+    Attempt,
+    Event,
+    Gate,
+    Hook,
+    Job,
+    Plan,
+    Project,
+    Protocol,
+    Record,
+    Secret,
+    StepRun,
+    Token,
+)
+from shared.schemas.statuses import JobState
+from shared.states import protocol as protocol_table
+from shared.states import step as step_table
+
+A = TypeVar("A", bound=Answer)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is as far as RFC 3339 reaches
+
+
+def project(record: Project) -> answers.ProjectAnswer:
+    """A project."""
+    return _shown(answers.ProjectAnswer, record)
+
+
+def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
+    """A protocol run with the tokens that it has used."""
+    usage = answers.Usage(**attempts.usage_of_protocol(tx, record.id))
+    allowed = protocol_table.allowed_actions(record.status)
+    return _shown(answers.ProtocolAnswer, record, usage=usage, allowed_actions=allowed)
+
+
+def plan(record: Plan) -> answers.PlanAnswer:
+    """A plan."""
+    return _shown(answers.PlanAnswer, record)
+
+
+def step(record: StepRun) -> answers.StepAnswer:
+    """A step."""
+    return _shown(answers.StepAnswer, record, allowed_actions=step_table.allowed_actions(record.status))
+
+
+def gate(record: Gate) -> answers.GateAnswer:
+    """A gate."""
+    return _shown(answers.GateAnswer, record)
+
+
+def attempt(record: Attempt) -> answers.AttemptAnswer:
+    """An attempt."""
+    usage = answers.Usage(
+        input_tokens=record.input_tokens,
+        cached_input_tokens=record.cached_input_tokens,
+        output_tokens=record.output_tokens,
+        reasoning_output_tokens=record.reasoning_output_tokens,
+    )
+    return _shown(answers.AttemptAnswer, record, usage=usage)
+
+
+def job(record: Job) -> answers.JobAnswer:
+    """A job."""
+    return _shown(answers.JobAnswer, record)
+
+
+def queues(rows: list[dict[str, Any]]) -> answers.QueuesAnswer:
+    """The counts of jobs, from rows of kind, state and count."""
+    by_kind: dict[str, dict[str, int]] = {}
+    for row in rows:
+        by_kind.setdefault(row["kind"], {})[JobState(row["state"]).value] = row["count"]
+    found = tuple(
+        msgspec.convert({"job_type": kind, **counts}, answers.QueueAnswer) for kind, counts in by_kind.items()
+    )
+    return answers.QueuesAnswer(backend="arq", queues=found)
+
+
+def event_names(tx: Tx) -> Callable[[Event], answers.EventAnswer]:
+    """A function that shows events with the names of their project and protocol, each looked up once."""
+
+    @cache
+    def project_name(project_id: int) -> str | None:
+        found = projects.get(tx, project_id)
+        return found.name if found else None
+
+    @cache
+    def protocol_name(protocol_id: int) -> str | None:
+        found = protocols.get(tx, protocol_id)
+        return found.protocol_name if found else None
+
+    def show(record: Event) -> answers.EventAnswer:
+        return _shown(
+            answers.EventAnswer,
+            record,
+            project_name=None if record.project_id is None else project_name(record.project_id),
+            protocol_name=None if record.protocol_id is None else protocol_name(record.protocol_id),
+        )
+
+    return show
+
+
+def token(record: Token) -> answers.TokenAnswer:
+    """A token, without the token."""
+    return _shown(answers.TokenAnswer, record)
+
+
+def new_token(record: Token, text: str) -> answers.NewTokenAnswer:
+    """A token that was just made."""
+    return _shown(answers.NewTokenAnswer, record, token=text)
+
+
+def secret(record: Secret) -> answers.SecretAnswer:
+    """A secret, without the secret."""
+    return _shown(answers.SecretAnswer, record, stored_as="sealed" if record.file_name is None else "file")
+
+
+def hook(record: Hook, public_url: str | None) -> answers.HookAnswer:
+    """A hook, without its secrets."""
+    return _shown(answers.HookAnswer, record, url=_hook_url(record, public_url))
+
+
+def new_hook(record: Hook, public_url: str | None, scheme: str, text: str) -> answers.NewHookAnswer:
+    """A hook that was just made."""
+    return _shown(answers.NewHookAnswer, record, url=_hook_url(record, public_url), scheme=scheme, secret=text)
+
+
+def time(ms: int) -> datetime:
+    """Milliseconds since 1970 as a time."""
+    return _EPOCH + timedelta(milliseconds=min(ms, _LAST_MS))
+
+
+def _hook_url(record: Hook, public_url: str | None) -> str:
+    return f"{(public_url or '').rstrip('/')}/webhooks/{record.provider}/{record.key}"
+
+
+@cache
+def _fields(into: type[Answer], record: type[Record]) -> tuple[tuple[str, bool], ...]:
+    """The fields that both have, each with whether it is a time."""
+    both = set(into.__struct_fields__) & set(record.__struct_fields__)
+    return tuple((name, name.endswith("_at")) for name in into.__struct_fields__ if name in both)
+
+
+def _shown(into: type[A], record: Record, **more: Any) -> A:
+    for name, is_time in _fields(into, type(record)):
+        value = getattr(record, name)
+        more[name] = time(value) if is_time and value is not None else value
+    return into(**more)
