@@ -110,10 +110,10 @@ class WakingWorker(Worker):
         for task in tasks:
             task.cancel()
         await self.drained()
-        if tasks:
-            await asyncio.wait(tasks, timeout=FAREWELL_S)
         with contextlib.suppress(RedisError, OSError):
             async with asyncio.timeout(FAREWELL_S):
+                if tasks:
+                    await asyncio.wait(tasks)
                 await self.pool.delete(self.health_check_key)
         await self.pool.aclose(close_connection_pool=True)
 
