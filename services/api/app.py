@@ -40,7 +40,7 @@ ROUTES = [
 ]
 
 
-def create_app(  # noqa: PLR0913  the doors of the house
+def create_app(
     settings: Settings,
     database: Database,
     flow: Workflow,

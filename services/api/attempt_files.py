@@ -1,5 +1,6 @@
-"""The place for reading the files that the worker keeps of an attempt: plain files below the workspaces, nothing else."""
+"""The place for reading the files that the worker keeps of an attempt: plain files below the workspaces alone."""
 
+import codecs
 import os
 import stat
 from enum import Enum
@@ -27,7 +28,7 @@ class Piece(msgspec.Struct, frozen=True):
     total: int
 
 
-def read_part(  # noqa: PLR0913  where, what and how much of it
+def read_part(
     workspaces: Path, directory: str | None, part: Part, *, offset: int, limit: int, tail: bool
 ) -> Piece | None:
     """A piece of the file; None where there is none. With `tail` the offset counts from the end.
@@ -57,12 +58,8 @@ def read_part(  # noqa: PLR0913  where, what and how much of it
 
 
 def _whole_characters(data: bytes) -> bytes:
-    """Without the beginning of a character whose rest is in the next piece."""
-    for back in range(1, min(4, len(data) - 1) + 1):
-        byte = data[-back]
-        if byte & 0xC0 == 0xC0:  # starts a character of several bytes
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4  # noqa: PLR2004  UTF-8's own numbers
-            return data[:-back] if back < length else data
-        if byte < 0x80:  # noqa: PLR2004  a character of one byte
-            return data
-    return data
+    """Without the beginning of a character whose rest is in the next piece; garbage stays as it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(data)
+    begun = len(decoder.getstate()[0])
+    return data[:-begun] if 0 < begun < len(data) else data

@@ -38,7 +38,7 @@ class Gate:
     def __init__(self, settings: Settings, database: Database, limit: FailureLimit | None = None) -> None:
         token = settings.api_token
         self._admin_hash = None if token is None else hash_token(token.reveal())
-        self._names = LOCAL_NAMES | ({host} if (host := _host_of(settings.public_url)) else set())
+        self._names = LOCAL_NAMES | {name for name in [_host_of(settings.public_url)] if name}
         self._database = database
         self._limit = limit or FailureLimit()
 

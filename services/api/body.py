@@ -1,9 +1,10 @@
 """The place for the decoding of bodies: JSON only, strictly, straight into the struct that the handler asks for."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+from litestar import Request
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.typing import FieldDefinition
 
@@ -20,14 +21,15 @@ class StrictBody(AbstractDTO[Body]):
 
     def decode_bytes(self, value: bytes) -> Any:
         """The struct, or the refusal that names what is wrong."""
-        connection: Any = self.asgi_connection  # a Request: only those have a body
+        connection = cast("Request[Any, Any, Any]", self.asgi_connection)
         if connection.content_type[0] != "application/json":
             raise WrongMediaType(f"Send JSON as application/json, not as {connection.content_type[0] or 'nothing'!r}.")
-        wanted = connection.route_handler.parsed_data_field.annotation
+        wanted = connection.route_handler.parsed_data_field
+        assert wanted is not None  # noqa: S101  a handler without `data` has no body decoded
         try:
-            return msgspec.json.decode(value, type=wanted)
+            return msgspec.json.decode(value, type=wanted.annotation)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise bad_body(error, _unknown_fields(value, wanted)) from error
+            raise bad_body(error, _unknown_fields(value, wanted.annotation)) from error
 
     @classmethod
     def create_for_field_definition(
@@ -46,12 +48,15 @@ class StrictBody(AbstractDTO[Body]):
         return schema_creator.for_field_definition(field_definition)
 
     @classmethod
-    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
+    def generate_field_definitions(
+        cls,
+        model_type: type[Any],  # noqa: ARG003  the base's signature
+    ) -> Generator[DTOFieldDefinition, None, None]:
         """No fields are copied."""
         yield from ()
 
     @classmethod
-    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:  # noqa: ARG003  the base's signature
         """No fields are copied."""
         return False
 

@@ -172,8 +172,8 @@ def _shape(name: str, schema: Doc) -> Shape:
 
 
 def _description(raw: Doc) -> str:
-    nested = [each.get("description", "") for each in raw.get("anyOf", [])]
-    return raw.get("description") or next(filter(None, nested), "")
+    nested: list[Doc] = [raw, *raw.get("anyOf", [])]
+    return next((each["description"] for each in nested if "description" in each), "")
 
 
 def type_of(schema: Doc) -> str:
@@ -186,5 +186,5 @@ def type_of(schema: Doc) -> str:
         return " or ".join(json.dumps(value) for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {type_of(schema.get('items', {}))}"
-    kinds = schema.get("type", "any")
-    return " or ".join(kinds) if isinstance(kinds, list) else schema.get("format", kinds)
+    kinds: str | list[str] = schema.get("type", "any")
+    return schema.get("format", kinds) if isinstance(kinds, str) else " or ".join(kinds)

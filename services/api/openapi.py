@@ -66,7 +66,7 @@ def complete(app: Litestar) -> Doc:
 
 
 def _schemas() -> Doc:
-    """msgspec's own schemas, since msgspec decodes and encodes: every bound that is enforced is told."""
+    """The schemas as msgspec gives them, since msgspec decodes and encodes: every bound that is enforced is told."""
     structs = [
         each
         for module in (requests, answers, problems, health)

@@ -1,6 +1,6 @@
 """The place where records become answers: only what an answer has a field for leaves the house."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.repository import attempts, projects, protocols
-from shared.repository.database import Tx
+from shared.repository.database import Row, Tx
 from shared.schemas import answers
 from shared.schemas.answers import Answer
 from shared.schemas.records import (
@@ -78,7 +78,7 @@ def job(record: Job) -> answers.JobAnswer:
     return _shown(answers.JobAnswer, record)
 
 
-def queues(rows: list[dict[str, Any]]) -> answers.QueuesAnswer:
+def queues(rows: Sequence[Row]) -> answers.QueuesAnswer:
     """The counts of jobs, from rows of kind, state and count."""
     by_kind: dict[str, dict[str, int]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The answers of the API: what leaves the house, field by field. Nothing secret has a field here but where it is made."""
+"""The answers of the API: what leaves the house, field by field; a secret has a field only where it is made."""
 
 from datetime import datetime
 from typing import Annotated, Any

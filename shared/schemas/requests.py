@@ -131,7 +131,7 @@ class ChangeProject(Body, frozen=True):
     name: Name | UnsetType = UNSET
     git_url: GitUrl | UnsetType = UNSET
     base_branch: Branch | UnsetType = UNSET
-    ci_provider: Provider | None | UnsetType = UNSET
+    ci_provider: Provider | UnsetType | None = UNSET
     default_models: Annotated[Models, Meta(description="Replaces all of them.")] | UnsetType = UNSET
     policy: PolicyChanges | UnsetType = UNSET
 
@@ -217,7 +217,7 @@ class AddStep(Body, frozen=True):
     """Add a step to an open protocol run."""
 
     step_name: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")], Meta(examples=["Add a test"])
+        str, Meta(min_length=1, max_length=200, pattern=r"\S", description="Its title.", examples=["Add a test"])
     ]
     step_index: Annotated[
         Annotated[int, Meta(ge=0, le=999)] | None, Meta(description="Its place; default: after the last one.")

@@ -67,7 +67,7 @@ class Front:
             reset_contextvars(**tokens)
 
 
-def _log(state: dict[str, Any], method: str, path: str, template: str, status: int, seconds: float) -> None:  # noqa: PLR0913, PLR0917  one line of facts
+def _log(state: dict[str, Any], method: str, path: str, template: str, status: int, seconds: float) -> None:
     write = log.debug if template in _QUIET else log.info
     write(
         "request",

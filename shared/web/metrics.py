@@ -3,7 +3,6 @@
 from typing import Any
 
 from litestar import Request, Response, get
-from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest

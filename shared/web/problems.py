@@ -66,7 +66,7 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Respon
     )
 
 
-def bad_body(error: msgspec.MsgspecError, unknown: Sequence[str] = ()) -> Invalid:
+def bad_body(error: msgspec.MsgspecError | UnicodeDecodeError, unknown: Sequence[str] = ()) -> Invalid:
     """The refusal of a body that does not decode; `unknown` are all its unknown fields where the decoder met one."""
     text = str(error)
     place = _PLACE.search(text)

@@ -30,7 +30,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(  # noqa: PLR0913  where, how long, and who is told
+async def serve(
     app: Litestar,
     *,
     name: str,
@@ -50,6 +50,7 @@ async def serve(  # noqa: PLR0913  where, how long, and who is told
         cast("Any", app),
         lifespan="on",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # shared.web.peers decides whom to believe

@@ -102,7 +102,7 @@ async def read_attempt(
 
 
 @get("/attempts/{attempt_id:int}/log", tags=TAGS, media_type="text/plain")
-async def read_log(
+async def read_log(  # noqa: PLR0917  Litestar passes by name
     request: ApiRequest,
     desk: NamedDependency[Desk],
     attempt_id: AttemptId,
@@ -111,7 +111,7 @@ async def read_log(
     limit: Size = CHUNK,
     tail: Tail = False,  # noqa: FBT002  a query parameter
 ) -> Response[str]:
-    """Read a file of an attempt as far as it is written, redacted; `X-Next-Offset` and `X-Total-Bytes` tell the rest."""
+    """Read a file of an attempt as far as it is written, redacted; `X-Next-Offset` tells where to go on."""
     scope = request.user.project_id
     attempt = await desk.database.read(lambda tx: find.attempt(tx, scope, attempt_id))
     return await _text(desk, attempt, Part[part.upper()], offset=offset, limit=limit, tail=tail)
@@ -140,9 +140,7 @@ async def read_diff(
     return await _text(desk, attempt, Part.DIFF, offset=offset, limit=limit, tail=False)
 
 
-async def _text(  # noqa: PLR0913  a part of a part
-    desk: Desk, attempt: Attempt, part: Part, *, offset: int, limit: int, tail: bool
-) -> Response[str]:
+async def _text(desk: Desk, attempt: Attempt, part: Part, *, offset: int, limit: int, tail: bool) -> Response[str]:
     piece = await asyncio.to_thread(
         read_part, desk.settings.workspaces_dir, attempt.directory, part, offset=offset, limit=limit, tail=tail
     )
