@@ -97,7 +97,8 @@ class Reception(msgspec.Struct, frozen=True):
         if not sealed:
             raise Forbidden(
                 f"Hook {hook.id} of project {hook.project_id} has no secret that is still valid, so it accepts nothing."
-                f" Give it one, and the same to the webhook at {FORGES[provider]}.",
+                f" Make a new hook with POST /projects/{hook.project_id}/hooks, and give its URL and secret to the"
+                f" webhook at {FORGES[provider]}.",
                 type="no-webhook-secret",
             )
         return Address(self._opened(hook, sealed), hook)

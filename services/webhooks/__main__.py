@@ -1,0 +1,28 @@
+"""Runs the webhook service: `python -m services.webhooks`."""
+
+import sys
+
+from services.webhooks.app import create_app
+from shared.redaction import Redactor
+from shared.runtime import open_runtime, run_service
+from shared.safety import effective_host
+from shared.settings import Settings
+from shared.web.server import announce, serve, stop_on_signals
+
+
+async def main(settings: Settings, redactor: Redactor) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    async with open_runtime(settings, "webhooks", redactor=redactor) as doors:
+        await serve(
+            create_app(settings, doors.database, doors.flow, doors.queue, doors.vault),
+            name="webhooks",
+            host=effective_host("webhooks", settings),
+            port=settings.webhook_port,
+            grace_s=settings.grace_s,
+            stop=stop_on_signals(),
+            bound=announce,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(main))
