@@ -17,12 +17,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     version: Literal[1] = 1
-    progression: Annotated[str, msgspec.Meta(pattern=_PROGRESSION, description="manual, auto or auto_until:<step>")] = (
-        "manual"
-    )
+    progression: Annotated[
+        str, msgspec.Meta(pattern=_PROGRESSION, description="manual, auto, or auto_until:<the last step to start>")
+    ] = "manual"
     plan_approval: bool = False
     judged_by: Literal["qa_or_approval", "qa", "approval", "qa_and_approval"] = "qa_or_approval"
-    required_contexts: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=50)] = ()
+    required_contexts: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=50)
+    ] = ()
     auto_fix: Annotated[int, msgspec.Meta(ge=0, le=10, description="automatic repairs of a step after a red gate")] = 0
     completion: Literal["steps", "merge"] = "steps"
     allow_no_changes: bool = False
@@ -31,12 +33,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ci_completes_step: bool | None = None
     ci_settle_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 60
 
-    def advances_past(self, step_index: int) -> bool:
-        """Whether the step after `step_index` starts by itself once that one is completed."""
+    def starts_by_itself(self, step_index: int) -> bool:
+        """Whether the step with this index starts as soon as those before it are settled."""
         if self.progression == "auto":
             return True
         until = re.fullmatch(r"auto_until:([0-9]+)", self.progression)
-        return until is not None and step_index < int(until[1])
+        return until is not None and step_index <= int(until[1])
 
     def judges(self) -> tuple[tuple[GateName, ...], ...]:
         """The gates a step needs, as groups of which each needs one passed member."""

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from shared.schemas.statuses import JobKind, Phase
 from shared.schemas.statuses import ProtocolStatus as S
 
 
@@ -80,6 +81,15 @@ ACTIONS: dict[str, ProtocolTrigger] = {
     "cancel": T.CANCEL,
     "unblock": T.CAUSE_REMOVED,
     "fail": T.FAIL,
+    "retry_latest": T.RUN,
+}
+
+# In which statuses the jobs of a protocol may start.
+READY: dict[JobKind, frozenset[S]] = {
+    JobKind.PLAN: frozenset({S.PLANNING}),
+    JobKind.EXECUTE: frozenset({S.RUNNING}),
+    JobKind.QA: frozenset({S.RUNNING}),
+    JobKind.OPEN_PR: frozenset({S.PLANNED, S.RUNNING, S.BLOCKED, S.COMPLETED}),
 }
 
 
@@ -88,6 +98,11 @@ def targets(status: S, trigger: ProtocolTrigger) -> tuple[S, ...]:
     return TABLE.get((status, trigger), ())
 
 
-def allowed_actions(status: S) -> tuple[str, ...]:
-    """The actions of the public API that this status does not rule out."""
-    return tuple(name for name, trigger in ACTIONS.items() if targets(status, trigger))
+def allowed_actions(status: S, phase: Phase | None = None) -> tuple[str, ...]:
+    """The actions of the public API that this status, and a plan that waits for its approval, do not rule out."""
+    awaiting = phase is Phase.AWAITING_PLAN_APPROVAL
+    ruled_out = {"run_next_step"} if awaiting else {"approve_plan", "reject_plan"}
+    if status is S.PLANNED:
+        ruled_out.add("retry_latest")
+    names = [name for name, trigger in ACTIONS.items() if targets(status, trigger) and name not in ruled_out]
+    return (*names, "open_pr") if status in READY[JobKind.OPEN_PR] else tuple(names)

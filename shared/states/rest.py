@@ -1,14 +1,33 @@
-"""What a protocol's status is when nothing but its plan and steps decides: after a resume or an unblock."""
+"""What a protocol's status is when nothing but its plan and steps decides, and which step comes next."""
 
 from collections.abc import Iterable
 
 from shared.schemas.records import StepRun
-from shared.schemas.statuses import Phase, ProtocolStatus, StepStatus
+from shared.schemas.statuses import Phase, ProtocolStatus, Reason, StepStatus
+
+# What only its own remedy or a person's word removes, whatever the steps say.
+_HELD = frozenset({Reason.PUBLISH_FAILED, Reason.CI_REGRESSED, Reason.DIVERGED, Reason.PR_CLOSED})
 
 
-def resting_status(steps: Iterable[StepRun], *, planned: bool, planning: bool) -> ProtocolStatus:
+def standing_cause(reason: Reason | None, steps: Iterable[StepRun], *, planned: bool) -> Reason | None:
+    """What blocks a protocol that was stopped for `reason`, as its steps are now; None when nothing does any more."""
+    steps = tuple(steps)
+    if reason in _HELD or (reason is Reason.PLAN_FAILED and not planned):
+        return reason
+    if any(step.status is StepStatus.FAILED for step in steps):
+        return Reason.STEP_FAILED
+    if reason is Reason.QA_UNAVAILABLE and any(step.phase is Phase.INCONCLUSIVE for step in steps):
+        return reason
+    return None
+
+
+def resting_status(
+    steps: Iterable[StepRun], *, planned: bool, planning: bool, cause: Reason | None = None
+) -> ProtocolStatus:
     """The status that follows from the steps; `planned` tells of a finished plan, `planning` of an open plan job."""
     steps = tuple(steps)
+    if cause is not None or any(step.status is StepStatus.FAILED for step in steps):
+        return ProtocolStatus.BLOCKED
     if planning:
         return ProtocolStatus.PLANNING
     if not planned:
@@ -16,22 +35,37 @@ def resting_status(steps: Iterable[StepRun], *, planned: bool, planning: bool) -
     if steps and all(step.status.settled for step in steps):
         done = any(step.status is StepStatus.COMPLETED for step in steps)
         return ProtocolStatus.COMPLETED if done else ProtocolStatus.CANCELLED
-    if any(step.status is StepStatus.FAILED for step in steps):
-        return ProtocolStatus.BLOCKED
     if any(step.status is not StepStatus.PENDING or step.phase is Phase.QUEUED for step in steps):
         return ProtocolStatus.RUNNING
     return ProtocolStatus.PLANNED
 
 
-def next_step(steps: Iterable[StepRun]) -> StepRun | None:
-    """The lowest step that could be run now: pending or failed, not queued, with its dependencies completed."""
+def next_step(steps: Iterable[StepRun], *, repair: bool = False) -> StepRun | None:
+    """The lowest step that could be run now: pending or failed, not queued, with its dependencies settled.
+
+    With `repair` only failed ones count: the others wait until those are mended.
+    """
     steps = sorted(steps, key=lambda step: step.step_index)
-    return next((step for step in steps if startable(step) and not missing_dependencies(step, steps)), None)
+    return next(
+        (
+            step
+            for step in steps
+            if startable(step)
+            and not missing_dependencies(step, steps)
+            and (not repair or step.status is StepStatus.FAILED)
+        ),
+        None,
+    )
 
 
 def startable(step: StepRun) -> bool:
     """Whether the step waits for somebody to start it."""
     return step.status is StepStatus.FAILED or (step.status is StepStatus.PENDING and step.phase is not Phase.QUEUED)
+
+
+def under_way(step: StepRun) -> bool:
+    """Whether something works on the step, or it waits to be judged."""
+    return step.status in {StepStatus.RUNNING, StepStatus.NEEDS_QA} or step.phase is Phase.QUEUED
 
 
 def missing_dependencies(step: StepRun, steps: Iterable[StepRun]) -> tuple[int, ...]:

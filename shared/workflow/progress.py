@@ -176,8 +176,7 @@ def advance(unit: Unit, protocol: Protocol) -> None:
     upcoming = next((step for step in everything if not step.status.settled), None)
     if upcoming is None or upcoming.status is not StepStatus.PENDING or upcoming.phase is Phase.QUEUED:
         return
-    before = max((step.step_index for step in everything if step.step_index < upcoming.step_index), default=-1)
-    if protocol.policy.advances_past(before) and not missing_dependencies(upcoming, everything):
+    if protocol.policy.starts_by_itself(upcoming.step_index) and not missing_dependencies(upcoming, everything):
         queue_execution(unit, protocol, upcoming, StepTrigger.RUN, EventType.STEP_ENQUEUED)
 
 
