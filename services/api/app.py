@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Litestar, Request, Response, get, route
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, Contact, SecurityScheme, Tag
 from prometheus_client import CollectorRegistry
@@ -96,6 +97,10 @@ def not_here(request: Request[Any, Any, Any]) -> Response[None]:
     )
 
 
+def _operation_id(handler: HTTPRouteHandler, _method: object, _path: object) -> str:
+    return f"{min(handler.tags or {'service'})}_{handler.handler_name}"
+
+
 def _openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="DeksdenFlow",
@@ -106,6 +111,7 @@ def _openapi_config() -> OpenAPIConfig:
         path="/schema",
         render_plugins=[],
         use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="The API token: everything."),

@@ -33,6 +33,12 @@ REF = "#/components/schemas/{name}"
 EVERY_ROUTE: tuple[type[Refusal], ...] = (Invalid, Unauthenticated, Forbidden, TooMany, Unavailable)
 WITH_BODY: tuple[type[Refusal], ...] = (TooLarge, WrongMediaType)
 
+SUCCESS = {
+    "200": "Done.",
+    "201": "Made; `Location` says where.",
+    "202": "Accepted; the work is queued.",
+    "204": "Done; there is nothing to show.",
+}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -85,16 +91,20 @@ def _handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
 
 
 def _complete_operation(operation: Doc, method: str, path: str, handler: HTTPRouteHandler) -> None:
+    operation["summary"] = handler.handler_name.replace("_", " ").capitalize()
     parameters: list[Doc] = operation.setdefault("parameters", [])
     responses: Doc = operation["responses"]
-    responses.pop("400", None)
-    success = next(response for status, response in responses.items() if status.startswith("2"))
+    status, success = next((status, each) for status, each in responses.items() if status.startswith("2"))
+    success["description"] = SUCCESS.get(status, success["description"])
     success.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
+    for parameter in parameters:
+        _make_whole(parameter["schema"])
+    refusals = [Invalid] if handler.opt.get("open") else _refusals_of(operation, method, path, handler)
+    responses |= {str(kind.http_status): _ref(kind.__name__) for kind in refusals} | {"500": _ref("Failure")}
     if handler.opt.get("open"):
         operation["security"] = []
-        responses["500"] = {"$ref": "#/components/responses/Failure"}
         if path == "/metrics":
-            responses["401"] = {"$ref": "#/components/responses/Unauthenticated"}
+            responses["401"] = _ref("Unauthenticated")
         return
     if method == "post":
         parameters.append(IDEMPOTENCY_KEY)
@@ -104,9 +114,17 @@ def _complete_operation(operation: Doc, method: str, path: str, handler: HTTPRou
         success["headers"]["Link"] = LINK
     _describe_body(operation, handler)
     _describe_success(success, responses, method)
-    for kind in _refusals_of(operation, method, path, handler):
-        responses[str(kind.http_status)] = {"$ref": f"#/components/responses/{kind.__name__}"}
-    responses["500"] = {"$ref": "#/components/responses/Failure"}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _ref(response: str) -> Doc:
+    return {"$ref": f"#/components/responses/{response}"}
+
+
+def _make_whole(schema: Doc) -> None:
+    """Litestar writes the bounds of whole numbers as fractions."""
+    for bound in {"minimum", "maximum"} & schema.keys():
+        schema[bound] = int(schema[bound])
 
 
 def _describe_body(operation: Doc, handler: HTTPRouteHandler) -> None:

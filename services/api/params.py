@@ -4,7 +4,8 @@ from typing import Annotated
 
 from litestar.params import PathParameter, QueryParameter
 
-from services.api.desk import LAST_ID
+# What every JSON reader can hold exactly.
+LAST_ID = 2**53 - 1
 
 ProjectId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the project.")]
 ProtocolId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the protocol run.")]

@@ -31,6 +31,9 @@ from shared.states import step as step_table
 
 A = TypeVar("A", bound=Answer)
 
+_protocol_actions = cache(protocol_table.allowed_actions)
+_step_actions = cache(step_table.allowed_actions)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is as far as RFC 3339 reaches
 
@@ -43,8 +46,7 @@ def project(record: Project) -> answers.ProjectAnswer:
 def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
     """A protocol run with the tokens that it has used."""
     usage = answers.Usage(**attempts.usage_of_protocol(tx, record.id))
-    allowed = protocol_table.allowed_actions(record.status)
-    return _shown(answers.ProtocolAnswer, record, usage=usage, allowed_actions=allowed)
+    return _shown(answers.ProtocolAnswer, record, usage=usage, allowed_actions=_protocol_actions(record.status))
 
 
 def plan(record: Plan) -> answers.PlanAnswer:
@@ -54,7 +56,7 @@ def plan(record: Plan) -> answers.PlanAnswer:
 
 def step(record: StepRun) -> answers.StepAnswer:
     """A step."""
-    return _shown(answers.StepAnswer, record, allowed_actions=step_table.allowed_actions(record.status))
+    return _shown(answers.StepAnswer, record, allowed_actions=_step_actions(record.status))
 
 
 def gate(record: Gate) -> answers.GateAnswer:

@@ -1,6 +1,8 @@
 """The front of every app: request id, access log, metrics and the headers that every answer has."""
 
+import logging
 import time
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -12,10 +14,11 @@ from shared.log import request_id_from
 from shared.web.metrics import HttpMeter
 from shared.web.peers import Peers
 
-_QUIET = frozenset({"/health", "/health/ready", "/metrics"})
+_READS = frozenset({"GET", "HEAD"})
 _MAX_PATH_CHARS = 200
 
 log = structlog.stdlib.get_logger(__name__)
+_stdlib_log = logging.getLogger(__name__)
 
 
 def put_front(app: Litestar, *, meter: HttpMeter, peers: Peers) -> Litestar:
@@ -63,21 +66,24 @@ class Front:
             seconds = time.perf_counter() - began
             template = scope.get("path_template") or "unmatched"
             self._meter.note(method, template, status, seconds)
-            _log(scope["state"], method, path, template, status, seconds)
+            _log(scope["state"], method, path, status, seconds)
             reset_contextvars(**tokens)
 
 
-def _log(state: dict[str, Any], method: str, path: str, template: str, status: int, seconds: float) -> None:
-    write = log.debug if template in _QUIET else log.info
-    write(
-        "request",
-        method=method,
-        path=path[:_MAX_PATH_CHARS],
-        status=status,
-        ms=round(seconds * 1000, 1),
-        peer=state["peer"],
-        actor=state.get("actor"),
-    )
+def _log(state: dict[str, Any], method: str, path: str, status: int, seconds: float) -> None:
+    """Changes and refusals are worth a line; reads that went well are for the metrics, and for level DEBUG."""
+    level = logging.DEBUG if method in _READS and status < HTTPStatus.BAD_REQUEST else logging.INFO
+    if _stdlib_log.isEnabledFor(level):
+        log.log(
+            level,
+            "request",
+            method=method,
+            path=path[:_MAX_PATH_CHARS],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            peer=state["peer"],
+            actor=state.get("actor"),
+        )
 
 
 def _request_id(scope: Scope) -> str:

@@ -11,8 +11,8 @@ from litestar.params import QueryParameter
 from services.api import showing
 from services.api.attempt_files import CHUNK, Part, read_part
 from services.api.auth import ApiRequest
-from services.api.desk import LAST_ID, Desk, Page
-from services.api.params import DEFAULT_LIMIT, AttemptId, Cursor, Limit, ProtocolId, StepId
+from services.api.desk import Desk, Page
+from services.api.params import DEFAULT_LIMIT, LAST_ID, AttemptId, Cursor, Limit, ProtocolId, StepId
 from shared.errors import NotFound
 from shared.repository import attempts as table
 from shared.repository.database import Tx

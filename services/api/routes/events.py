@@ -8,8 +8,8 @@ from litestar.params import QueryParameter
 
 from services.api import showing
 from services.api.auth import ApiRequest
-from services.api.desk import LAST_ID, Desk, Page
-from services.api.params import DEFAULT_LIMIT, Cursor, Limit, ProtocolId
+from services.api.desk import Desk, Page
+from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, ProtocolId
 from shared.repository import events as table
 from shared.repository.database import Tx
 from shared.schemas.answers import EventAnswer

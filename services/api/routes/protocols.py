@@ -9,8 +9,8 @@ from litestar.params import QueryParameter
 
 from services.api import showing
 from services.api.auth import ApiRequest
-from services.api.desk import LAST_ID, Desk, Page, version_wanted
-from services.api.params import DEFAULT_LIMIT, Cursor, Limit, ProjectId, ProtocolId
+from services.api.desk import Desk, Page, version_wanted
+from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, ProjectId, ProtocolId
 from shared.errors import Invalid, NotFound
 from shared.repository import protocols as table
 from shared.repository.database import Tx
