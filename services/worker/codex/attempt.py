@@ -1,5 +1,6 @@
 """The folder of one attempt: what Codex is given in it, and what is kept of it afterwards."""
 
+import contextlib
 import os
 import pwd
 import re
@@ -17,12 +18,16 @@ from services.worker.codex.config import (
     Mode,
     render_config,
 )
+from services.worker.codex.events import Usage, parse_token_count
 from services.worker.codex.leftovers import RUN_VARIABLE
 from services.worker.codex.request import CodexRequest
+from services.worker.git.files import remove_below
 from shared.errors import Category, JobError
 
 # It becomes part of a command line and of a pattern for file names.
 _THREAD_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z-]{0,63}")
+_SKILL_PLACES = (".agents/skills", ".codex/skills")
+_SKILL_FILE = "SKILL.md"
 _RUN_SECRETS = Path("/run/secrets")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -91,10 +96,10 @@ def prepare(request: CodexRequest, redact: Callable[[str], str]) -> AttemptFiles
     files.prompt.write_text(redact(request.prompt), encoding="utf-8")
     files.schema.write_bytes(msgspec.json.encode(request.output_schema))
     (files.codex_home / "config.toml").write_text(render_config(_config(request, files)), encoding="utf-8")
-    if request.login_home is not None:
-        _lend_login(request.login_home, files)
     if request.thread_id is not None:
         _bring_rollout(request, files)
+    if request.login_home is not None:
+        _lend_login(request.login_home, files)
     return files
 
 
@@ -118,14 +123,26 @@ def tidy(request: CodexRequest, files: AttemptFiles) -> None:
     """Drop what nobody needs afterwards; of CODEX_HOME the config and the sessions stay."""
     if request.login_home is not None:
         _return_login(request.login_home, files)
-    shutil.rmtree(files.tmp, ignore_errors=True)
-    for entry in files.codex_home.iterdir():
-        if entry.name in {"config.toml", "sessions"}:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+    rubbish = files.root / "rubbish"
+    rubbish.mkdir(exist_ok=True)
+    for number, entry in enumerate((files.tmp, *files.codex_home.glob("*"))):
+        if entry.name not in {"config.toml", "sessions"} and os.path.lexists(entry):
+            entry.rename(rubbish / str(number))
+    # An agent can make folders deeper than any recursion, and lock them.
+    remove_below(rubbish)
+    with contextlib.suppress(OSError):
+        rubbish.rmdir()
+
+
+def usage_by_record(thread_id: str, files: AttemptFiles) -> Usage | None:
+    """Read the thread's total from its own record: for a run that ended before it told."""
+    last: Usage | None = None
+    for rollout in files.codex_home.glob(f"sessions/**/rollout-*-{thread_id}.jsonl"):
+        with rollout.open("rb") as lines:
+            for line in lines:
+                if b'"token_count"' in line:
+                    last = parse_token_count(line) or last
+    return last
 
 
 def shut_out(paths: Sequence[Path], keep: Sequence[Path]) -> Iterator[Path]:
@@ -140,6 +157,20 @@ def shut_out(paths: Sequence[Path], keep: Sequence[Path]) -> Iterator[Path]:
                 yield from shut_out(sorted(path.iterdir()), keep)
         elif path.exists():
             yield path
+
+
+def skills_of(worktree: Path) -> Iterator[Path]:
+    """Yield the files that Codex takes for skills of the repository, through symbolic links as it does."""
+    seen: set[Path] = set()
+    for place in _SKILL_PLACES:
+        for folder, folders, names in os.walk(worktree / place, followlinks=True):
+            here = Path(folder).resolve()
+            if here in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            if _SKILL_FILE in names:
+                yield (here / _SKILL_FILE).resolve()
 
 
 def _config(request: CodexRequest, files: AttemptFiles) -> CodexConfig:
@@ -160,6 +191,7 @@ def _config(request: CodexRequest, files: AttemptFiles) -> CodexConfig:
         # Codex takes the parent of the common git directory for the repository's root.
         untrusted=(worktree, mirror, mirror.parent),
         denied=tuple(dict.fromkeys(denied)),
+        skills=tuple(skills_of(worktree)),
         command_environment={**request.command_environment, RUN_VARIABLE: str(request.marker)},
         stream_idle_timeout_s=min(120.0, request.silence_timeout_s),
     )

@@ -30,8 +30,9 @@ CREDENTIAL_PLACES = (
 
 _SHORT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-# Everything that calls home, adds tools that no prompt of ours speaks of, or runs code of the repository. AGENTS.md is
-# kept out of the instructions, since a change must not instruct its own judge; prompts that want it say so.
+# Everything that calls home, adds tools that no prompt of ours speaks of, or runs code of the repository. AGENTS.md and
+# the repository's skills are kept out of the instructions, since a change must not instruct its own judge; a prompt
+# that wants AGENTS.md to be read says so.
 _SWITCHED_OFF = """\
 approval_policy = "never"
 check_for_update_on_startup = false
@@ -60,8 +61,13 @@ tool_search = false
 sleep_tool = false
 image_generation = false
 memories = false
+skill_search = false
+skill_mcp_dependency_install = false
 # on, a refused connection is waited for without end
 unbounded_connection_retries = false
+
+[skills]
+include_instructions = false
 
 [skills.bundled]
 enabled = false
@@ -76,7 +82,11 @@ class Mode(StrEnum):
 
 
 class Sandbox(StrEnum):
-    """Whether Codex's sandbox must hold the agent, or the operator has said that something else does."""
+    """Whether Codex's sandbox must hold the agent, or the operator has said that something else does.
+
+    OFF has a price that no configuration takes away: a command can read the environment of Codex, its parent, and so
+    the key of the model. Who runs OFF in earnest gives Codex a gateway that adds the key (`base_url` without a key).
+    """
 
     REQUIRED = "required"
     OFF = "off"
@@ -86,7 +96,8 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What config.toml depends on; every path is absolute and resolved.
 
     `base_url` None means the person's own login with Codex's built-in provider. `denied` are the paths that the
-    agent must not even read.
+    agent must not even read. `skills` are the SKILL.md files of the repository, each of which would become an
+    instruction as soon as any text of the prompt has its name after a dollar sign.
     """
 
     mode: Mode
@@ -96,6 +107,7 @@ class CodexConfig(msgspec.Struct, frozen=True, kw_only=True):
     with_key: bool
     untrusted: tuple[Path, ...]
     denied: tuple[Path, ...]
+    skills: tuple[Path, ...] = ()
     command_environment: Mapping[str, str]
     request_retries: int = 2
     stream_idle_timeout_s: float = 120.0
@@ -117,6 +129,7 @@ def render_config(config: CodexConfig) -> str:
         *_provider_lines(config),
         *_permission_lines(config),
         *_trust_lines(config.untrusted),
+        *_skill_lines(config.skills),
     ]
     return "\n".join(parts) + "\n"
 
@@ -180,3 +193,10 @@ def _trust_lines(untrusted: Iterable[Path]) -> Iterable[str]:
     for path in dict.fromkeys(untrusted):
         yield f"[projects.{toml_string(str(path))}]"
         yield 'trust_level = "untrusted"'
+
+
+def _skill_lines(skills: Iterable[Path]) -> Iterable[str]:
+    for path in skills:
+        yield "[[skills.config]]"
+        yield f"path = {toml_string(str(path))}"
+        yield "enabled = false"

@@ -157,9 +157,23 @@ class _ItemType(msgspec.Struct, frozen=True):
 
 _KnownItem = AgentMessage | Reasoning | CommandExecution | FileChange | McpToolCall | WebSearch | Warned
 
+
+class _TokenInfo(msgspec.Struct, frozen=True):
+    total_token_usage: Usage
+
+
+class _TokenCount(msgspec.Struct, frozen=True, tag="token_count"):
+    info: _TokenInfo
+
+
+class _RecordLine(msgspec.Struct, frozen=True, tag="event_msg"):
+    payload: _TokenCount
+
+
 _line = msgspec.json.Decoder(_Line)
 _known_item = msgspec.json.Decoder(_KnownItem)
 _item_type = msgspec.json.Decoder(_ItemType)
+_record_line = msgspec.json.Decoder(_RecordLine)
 
 # What msgspec raises for bytes from outside: broken JSON, broken UTF-8, wrong types, and nesting without end.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -188,6 +202,14 @@ def parse_event(line: bytes) -> Event:
             return ItemCompleted(_parse_item(parsed.item))
         case other:
             return Unknown(other[:200])
+
+
+def parse_token_count(line: bytes) -> Usage | None:
+    """Read the total of a thread from a `token_count` line of its record (the rollout file); None for any other."""
+    try:
+        return _record_line.decode(line).payload.info.total_token_usage
+    except _UNREADABLE:
+        return None
 
 
 def _parse_item(raw: msgspec.Raw) -> Item:

@@ -23,6 +23,7 @@ from services.worker.codex.events import (
     Usage,
 )
 from services.worker.codex.failures import STDERR_TAIL, Cut, Ending
+from services.worker.codex.request import CodexResult
 
 Redact = Callable[[str], str]
 
@@ -74,6 +75,24 @@ class Story:
                 pass
             case _:
                 assert_never(event)
+
+    def result(
+        self, rc: int | None, duration_s: float, usage_before: Usage, stderr_tail: str, redact: Redact
+    ) -> CodexResult:
+        """Return what is handed on of the run."""
+        usage_total = self.usage_total or usage_before
+        return CodexResult(
+            thread_id=self.thread_id,
+            message=redact(self.message),
+            usage=usage_total.since(usage_before),
+            usage_total=usage_total,
+            rc=rc,
+            commands=self.commands,
+            file_changes=self.file_changes,
+            duration_s=round(duration_s, 3),
+            last_events=tuple(self.last),
+            stderr_tail=stderr_tail,
+        )
 
     def ending(self, rc: int | None, cut: Cut | None, stderr_tail: str) -> Ending:
         """Return the facts by which the end of the run is judged."""

@@ -57,7 +57,8 @@ class CodexResult(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run that is over, also of one that failed.
 
     `message` is the agent's last message, the answer; `usage` what this run used, `usage_total` what the thread has.
-    Only a completed turn tells its usage. `rc` is negative for a signal, None when nobody learnt it.
+    A run that was killed within a turn may have used more than its usage says. `rc` is negative for a signal, None
+    when nobody learnt it.
     """
 
     thread_id: str | None

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from services.worker.codex import supervisor as supervisor_program
-from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, tidy
-from services.worker.codex.events import Event, LineSplitter, Unknown, parse_event
+from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, tidy, usage_by_record
+from services.worker.codex.events import Event, LineSplitter, Unknown, Usage, parse_event
 from services.worker.codex.failures import Cut, classify
 from services.worker.codex.leftovers import kill_earlier_runs, kill_run
 from services.worker.codex.record import Redact, RedactedLog, Story
@@ -28,6 +28,9 @@ _STDERR_LIMIT = 1 << 20
 _STDERR_END = b"(the rest is left out)\n"
 # The supervisor's own deadline is only for a worker that is stopped or stuck.
 _SUPERVISOR_SLACK_S = 15.0
+# For what an agent without a marker holds open after its supervisor was killed; nothing else takes that long.
+_PIPES_S = 30.0
+_POLL_S = 0.1
 
 
 class _Exit(msgspec.Struct, frozen=True):
@@ -35,6 +38,7 @@ class _Exit(msgspec.Struct, frozen=True):
 
     rc: int
     why: str
+    duration_s: float
 
 
 async def run_codex(
@@ -46,10 +50,10 @@ async def run_codex(
 ) -> CodexResult:
     """Run Codex to the end of one turn and return its answer.
 
-    `on_event` is awaited for every event, the thread's id first; events are as Codex wrote them, everything that is
-    kept in files and errors has gone through `redact`. Raises CodexFailed for a run that gave no answer, also when
-    `stop` was set, and JobError for one that could not begin. However this ends, by return, error or cancellation,
-    no process of the run is left when it does.
+    `on_event` is awaited for every event, the thread's id first; events are as Codex wrote them. The prompt as it is
+    sent, everything that is kept in files, and what comes back have gone through `redact`. Raises CodexFailed for a
+    run that gave no answer, also when `stop` was set, and JobError for one that could not begin. However this ends,
+    by return, error or cancellation, no process of the run is left when it does.
     """
     await kill_earlier_runs(request.marker)
     files = await asyncio.to_thread(prepare, request, redact)
@@ -64,16 +68,37 @@ async def run_codex(
         events.close()
         stderr.close()
         await asyncio.to_thread(tidy, request, files)
+    if story.usage_total is None and story.thread_id is not None:
+        story.usage_total = await asyncio.to_thread(usage_by_record, story.thread_id, files)
     exited = _read_exit(files.exit)
-    result = _result(request, story, rc=exited and exited.rc, begun=begun, stderr_tail=stderr.tail, redact=redact)
+    rc = None if exited is None else exited.rc
+    result = story.result(rc, time.monotonic() - begun, request.usage_before, stderr.tail, redact)
     if exited is None and process.returncode == supervisor_program.EX_TEMPFAIL:
         raise CodexFailed(Category.BUSY, "Another run still holds the worktree; it is tried again shortly.", result)
     if exited is not None and exited.why == "deadline":
         cut = cut or Cut.TIMEOUT
-    failure = classify(story.ending(result.rc, cut, stderr.tail))
+    failure = classify(story.ending(rc, cut, stderr.tail))
     if failure is not None:
         raise CodexFailed(failure.category, redact(failure.message), result)
     return result
+
+
+def recall_run(attempt_dir: Path, usage_before: Usage, redact: Redact = str) -> CodexResult | None:
+    """Return the result of a run that ended well while nobody was left to take it, from what was kept of it.
+
+    None for every other: one that failed, was ended by somebody, or of which too little was kept.
+    """
+    files = AttemptFiles(attempt_dir)
+    exited = _read_exit(files.exit)
+    if exited is None or exited.why != "ended" or not files.events.is_file():
+        return None
+    story = Story(None)
+    with files.events.open("rb") as lines:
+        for line in lines:
+            story.add(parse_event(line))
+    if classify(story.ending(exited.rc, None, "")) is not None:
+        return None
+    return story.result(exited.rc, exited.duration_s, usage_before, "", redact)
 
 
 @asynccontextmanager
@@ -112,6 +137,7 @@ def command_line(request: CodexRequest, files: AttemptFiles) -> list[str]:
         "exec",
         "--json",
         "--strict-config",
+        "--ignore-rules",
         "--output-schema",
         str(files.schema),
         "-C",
@@ -135,19 +161,23 @@ async def _follow(
     reading = asyncio.create_task(_read_events(process.stdout, story, logs[0], on_event))
     draining = asyncio.create_task(_drain(process.stderr, logs[1]))
     watching = asyncio.create_task(_watch(story, request, stop))
-    over = asyncio.gather(reading, draining, process.wait())
+    exiting = asyncio.create_task(_exit_of(process))
     try:
-        await asyncio.wait({over, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if over.done():
-            await over
-            return None
+        while not exiting.done() and not watching.done():
+            pending = {task for task in (reading, exiting, watching) if not task.done()}
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                await reading  # a listener that failed ends the run
         await _end(process, request)
-        await over
-        return watching.result()
+        # Everybody who could write is dead, so what is left to read is in the pipes.
+        read, _ = await asyncio.wait({reading, draining}, timeout=_PIPES_S)
+        for task in read:
+            task.result()
+        return watching.result() if watching.done() else None
     finally:
-        for task in (reading, draining, watching, over):
+        for task in (reading, draining, watching, exiting):
             task.cancel()
-        await asyncio.gather(reading, draining, watching, over, return_exceptions=True)
+        await asyncio.gather(reading, draining, watching, exiting, return_exceptions=True)
 
 
 async def _read_events(stream: asyncio.StreamReader, story: Story, log: RedactedLog, on_event: OnEvent) -> None:
@@ -206,11 +236,21 @@ async def _end(process: asyncio.subprocess.Process | None, request: CodexRequest
     if process is not None and process.returncode is None:
         process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), request.grace_s + _SUPERVISOR_SLACK_S)
+            await asyncio.wait_for(_exit_of(process), request.grace_s + _SUPERVISOR_SLACK_S)
         except TimeoutError:
             process.kill()
-            await process.wait()
+            await _exit_of(process)
     await kill_run(request.marker)
+
+
+async def _exit_of(process: asyncio.subprocess.Process) -> None:
+    """Wait for the process alone: asyncio's own `wait` may also wait for pipes that others hold open."""
+    waiting = asyncio.create_task(process.wait())
+    try:
+        while process.returncode is None:
+            await asyncio.wait({waiting}, timeout=_POLL_S)
+    finally:
+        waiting.cancel()
 
 
 async def _in_any_case(work: Awaitable[None]) -> None:
@@ -225,24 +265,6 @@ async def _in_any_case(work: Awaitable[None]) -> None:
     if cancelled:
         raise asyncio.CancelledError
     task.result()
-
-
-def _result(
-    request: CodexRequest, story: Story, *, rc: int | None, begun: float, stderr_tail: str, redact: Redact
-) -> CodexResult:
-    usage_total = story.usage_total or request.usage_before
-    return CodexResult(
-        thread_id=story.thread_id,
-        message=redact(story.message),
-        usage=usage_total.since(request.usage_before),
-        usage_total=usage_total,
-        rc=rc,
-        commands=story.commands,
-        file_changes=story.file_changes,
-        duration_s=round(time.monotonic() - begun, 3),
-        last_events=tuple(story.last),
-        stderr_tail=stderr_tail,
-    )
 
 
 def _read_exit(path: Path) -> _Exit | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, shut_out, tidy
+from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, shut_out, skills_of, tidy
 from shared.errors import Category, JobError
 from tests.worker.codex.ground import Ground
 
@@ -93,3 +93,13 @@ def test_a_thread_id_that_is_none_is_refused(ground: Ground, thread_id: str) -> 
     with pytest.raises(JobError) as caught:
         prepare(ground.request(thread_id=thread_id), str)
     assert caught.value.category is Category.SESSION_LOST
+
+
+def test_skills_are_found_through_links_and_loops(tmp_path: Path) -> None:
+    make(tmp_path, ".agents/skills/a/b", ".codex", "docs/x")
+    (tmp_path / ".codex/skills").symlink_to("../docs")
+    (tmp_path / ".agents/skills/loop").symlink_to("..")
+    for place in (".agents/skills/a", ".agents/skills/a/b", "docs/x"):
+        (tmp_path / place / "SKILL.md").touch()
+    found = {str(path.relative_to(tmp_path)) for path in skills_of(tmp_path)}
+    assert found == {".agents/skills/a/SKILL.md", ".agents/skills/a/b/SKILL.md", "docs/x/SKILL.md"}

@@ -86,6 +86,7 @@ def test_commands_see_the_core_environment_and_the_marker_of_their_run() -> None
 def test_nothing_that_calls_home_waits_for_ever_or_runs_code_of_others_is_on() -> None:
     config = parsed()
     assert not any(config["features"].values())
+    assert config["skills"] == {"include_instructions": False, "bundled": {"enabled": False}}
     assert config["analytics"] == {"enabled": False}
     assert config["web_search"] == "disabled"
     assert config["project_doc_max_bytes"] == 0

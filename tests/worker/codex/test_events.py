@@ -27,6 +27,7 @@ from services.worker.codex.events import (
     Warned,
     WebSearch,
     parse_event,
+    parse_token_count,
 )
 
 
@@ -139,3 +140,19 @@ def test_a_line_over_the_limit_is_dropped_and_the_next_one_is_whole() -> None:
     assert list(splitter.feed(b"abc")) == []
     assert list(splitter.feed(b"def\nabcde\nrest")) == [6, b"abcde"]
     assert list(splitter.close()) == [b"rest"]
+
+
+def test_the_total_of_a_thread_is_read_from_its_record() -> None:
+    line = (
+        b'{"timestamp":"2026-11-22T16:32:50.308Z","ordinal":13,"type":"event_msg","payload":{"type":"token_count","info":'
+        b'{"total_token_usage":{"input_tokens":6436,"cached_input_tokens":0,"cache_write_input_tokens":0,'
+        b'"output_tokens":37,"reasoning_output_tokens":3,"total_tokens":6473},"model_context_window":258400}}}'
+    )
+    assert parse_token_count(line) == Usage(6436, 0, 37, 3)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b'{"type":"event_msg","payload":{"type":"token_count","info":null}}', b'"token_count"']
+)
+def test_other_lines_of_a_record_tell_no_total(line: bytes) -> None:
+    assert parse_token_count(line) is None

@@ -11,10 +11,10 @@ import pytest
 
 from services.local.scripted_model import ScriptedModel
 from services.worker.codex.config import Mode, Sandbox
-from services.worker.codex.events import CommandExecution, ItemStarted, ThreadStarted, Unknown
+from services.worker.codex.events import CommandExecution, ItemStarted, ThreadStarted, Unknown, Usage
 from services.worker.codex.leftovers import RunMarker
 from services.worker.codex.request import CodexFailed
-from services.worker.codex.runner import run_codex
+from services.worker.codex.runner import recall_run, run_codex
 from shared.errors import Category, JobError
 from tests.waiting import eventually
 from tests.worker.codex.ground import ANSWER, SCHEMA, Ground, Heard, alive, script
@@ -220,7 +220,7 @@ _WORKER = """
 import asyncio, json, sys
 from pathlib import Path
 from tests.worker.codex.ground import Ground, Heard
-from services.worker.codex.runner import run_codex
+from services.worker.codex.runner import recall_run, run_codex
 
 async def main(root):
     ground = Ground.__new__(Ground)
@@ -274,6 +274,73 @@ async def test_a_new_attempt_kills_what_an_earlier_one_of_its_job_left(ground: G
     with pytest.raises(CodexFailed) as caught:
         await first
     assert caught.value.category is Category.LOST
+
+
+async def test_a_run_whose_supervisor_is_killed_is_lost_at_once_and_leaves_nobody(ground: Ground, heard: Heard) -> None:
+    running = asyncio.create_task(run_codex(ground.request(binary=ground.fake("stubborn")), on_event=heard))
+    pids = await heard.pids()
+    supervisor = int(Path(f"/proc/{pids['codex']}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(supervisor, signal.SIGKILL)
+    with pytest.raises(CodexFailed) as caught:
+        await asyncio.wait_for(running, 10)
+    assert caught.value.category is Category.LOST
+    assert not [name for name, pid in pids.items() if alive(pid)]
+
+
+async def test_a_result_that_nobody_took_is_found_again(ground: Ground, heard: Heard) -> None:
+    async with ScriptedModel(script(CHANGE, DONE)) as model:
+        request = ground.request(model.base_url)
+        result = await run_codex(request, on_event=heard)
+    recalled = recall_run(request.attempt_dir, Usage())
+    assert recalled is not None
+    assert (recalled.message, recalled.usage, recalled.thread_id) == (result.message, result.usage, result.thread_id)
+
+
+@pytest.mark.parametrize("spoil", ["exit.json", "events.jsonl"])
+async def test_a_result_of_which_too_little_was_kept_is_none(ground: Ground, heard: Heard, spoil: str) -> None:
+    request = ground.request(binary=ground.fake("garbage"))
+    await run_codex(request, on_event=heard)
+    assert recall_run(request.attempt_dir, Usage()) is not None
+    (request.attempt_dir / spoil).write_bytes((request.attempt_dir / spoil).read_bytes()[:60])
+    assert recall_run(request.attempt_dir, Usage()) is None
+    (request.attempt_dir / spoil).unlink()
+    assert recall_run(request.attempt_dir, Usage()) is None
+
+
+async def test_a_run_that_failed_is_never_found_again_as_a_result(ground: Ground, heard: Heard) -> None:
+    request = ground.request(binary=ground.fake("panic"))
+    with pytest.raises(CodexFailed):
+        await run_codex(request, on_event=heard)
+    assert recall_run(request.attempt_dir, Usage()) is None
+
+
+async def test_a_run_that_failed_still_tells_what_it_used(ground: Ground, heard: Heard) -> None:
+    paid = {"command": "echo hi", "usage": {"input_tokens": 70, "output_tokens": 7}}
+    async with ScriptedModel(script(paid, {"error": {"status": 401}, "times": "always"})) as model:
+        with pytest.raises(CodexFailed) as caught:
+            await run_codex(ground.request(model.base_url), on_event=heard)
+    assert caught.value.result.usage == Usage(input_tokens=70, output_tokens=7)
+
+
+@pytest.mark.parametrize("model_name", ["mock-model", "gpt-5.5", "gpt-6-sol"])
+async def test_every_tool_protocol_can_run_commands_and_patch(ground: Ground, heard: Heard, model_name: str) -> None:
+    patch = "*** Begin Patch\n*** Add File: new.txt\n+hello\n*** End Patch"
+    async with ScriptedModel(script({"command": "echo hi > shell.txt"}, {"patch": patch}, DONE)) as model:
+        result = await run_codex(ground.request(model.base_url, model=model_name), on_event=heard)
+    assert json.loads(result.message) == ANSWER
+    assert (ground.worktree / "shell.txt").read_text() == "hi\n"
+    assert (ground.worktree / "new.txt").read_text() == "hello\n"
+    assert result.file_changes == 1
+
+
+async def test_folders_of_any_depth_do_not_stop_the_tidying(ground: Ground, heard: Heard) -> None:
+    deep = "cd $TMPDIR && mkdir -p $(printf 'd/%.0s' $(seq 1100)) && chmod 0 d && echo dug"
+    async with ScriptedModel(script({"command": deep}, DONE)) as model:
+        request = ground.request(model.base_url)
+        await run_codex(request, on_event=heard)
+    assert b"dug" in model.requests[-1].body
+    assert not (request.attempt_dir / "tmp").exists()
+    assert not (request.attempt_dir / "rubbish").exists()
 
 
 async def test_a_line_that_is_too_long_is_dropped_and_told(ground: Ground, heard: Heard) -> None:
