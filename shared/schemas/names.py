@@ -166,7 +166,7 @@ def _is_address(host: str) -> bool:
 
 
 def _named(scheme: str, host: str, port: int | None) -> str:
-    return host if port in {None, _OWN_PORT[scheme]} else f"{host}:{port}"
+    return host if port in {None, _OWN_PORT.get(scheme)} else f"{host}:{port}"
 
 
 def _check_path(path: str) -> None:

@@ -43,7 +43,7 @@ _CAUSES: Final = tuple(
         (
             (
                 r"repository .*not found|not appear to be a git repository|returned error: 404|no such remote"
-                r"|project you were looking for could not be found|couldn't find remote ref"
+                r"|is this a git repository|project you were looking for could not be found|couldn't find remote ref"
             ),
             Category.REPOSITORY,
             "there is no repository there that we may see; check git_url and the token",

@@ -33,13 +33,16 @@ def read_bytes(root: Path, name: str, max_bytes: int) -> bytes | None:
         return None
     except OSError as error:
         raise _odd(name, f"it cannot be read ({error.strerror})") from error
-    with os.fdopen(file, "rb") as opened:
-        found = os.fstat(opened.fileno())
+    try:
+        found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise _odd(name, "it is not a plain file of its own")
         if found.st_size > max_bytes:
             raise _odd(name, f"it has {found.st_size} bytes, more than {max_bytes}")
-        return opened.read(max_bytes)
+        with os.fdopen(file, "rb", closefd=False) as opened:
+            return opened.read(max_bytes)
+    finally:
+        os.close(file)
 
 
 def is_reserved(part: str) -> bool:

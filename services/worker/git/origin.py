@@ -215,7 +215,9 @@ def _receive_pack(process: GitProcess, remote: Remote) -> list[str]:
     return [f"--receive-pack={process.quoted} {careful} receive-pack"]
 
 
-_LOCAL: Final = "-c 'safe.directory=*' -c core.hooksPath=/dev/null -c core.fsmonitor=false"
+_LOCAL: Final = (
+    "-c 'safe.directory=*' -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.alternateRefsCommand=:"
+)
 
 
 def _some(heads: Heads) -> str:
