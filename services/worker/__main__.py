@@ -6,13 +6,13 @@ from services.worker.service import run_worker
 from shared.redaction import Redactor
 from shared.runtime import open_runtime, run_service
 from shared.settings import Settings
-from shared.web.server import stop_on_signals
+from shared.web.server import announce, stop_on_signals
 
 
 async def main(settings: Settings, redactor: Redactor) -> None:
     """Work until SIGTERM or SIGINT."""
     async with open_runtime(settings, "worker", redactor=redactor) as runtime:
-        await run_worker(runtime, stop_on_signals(), allow_local=settings.allow_local_repos or False)
+        await run_worker(runtime, stop_on_signals(), allow_local=settings.allow_local_repos or False, bound=announce)
 
 
 if __name__ == "__main__":
