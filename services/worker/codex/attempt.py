@@ -26,6 +26,9 @@ from shared.errors import Category, JobError
 
 # It becomes part of a command line and of a pattern for file names.
 _THREAD_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z-]{0,63}")
+# Codex asks git for the state of the worktree, outside of its sandbox, and git runs what the configuration of a nested
+# repository tells it to: an agent could leave one there for the next start. Codex works as well without the answers.
+_NOT_FOR_CODEX = ("git",)
 _SKILL_PLACES = (".agents/skills", ".codex/skills")
 _SKILL_FILE = "SKILL.md"
 _RUN_SECRETS = Path("/run/secrets")
@@ -56,6 +59,11 @@ class AttemptFiles(msgspec.Struct, frozen=True):
     def home(self) -> Path:
         """HOME, inside TMPDIR so that tools may keep their caches there."""
         return self.tmp / "home"
+
+    @property
+    def programs(self) -> Path:
+        """Programs that Codex itself, not its commands, finds first on PATH."""
+        return self.root / "bin"
 
     @property
     def prompt(self) -> Path:
@@ -89,10 +97,13 @@ def prepare(request: CodexRequest, redact: Callable[[str], str]) -> AttemptFiles
         raise JobError(Category.REPOSITORY, f"The worktree {request.worktree} does not exist.")
     files = AttemptFiles(request.attempt_dir.resolve())
     files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for folder in (files.codex_home, files.tmp, files.home):
+    for folder in (files.codex_home, files.programs, files.tmp, files.home):
         folder.mkdir(mode=0o700, exist_ok=True)
     for stale in (files.exit, files.events, files.stderr):
         stale.unlink(missing_ok=True)
+    for name in _NOT_FOR_CODEX:
+        (files.programs / name).write_text("#!/bin/sh\nexit 1\n")
+        (files.programs / name).chmod(0o700)
     files.prompt.write_text(redact(request.prompt), encoding="utf-8")
     files.schema.write_bytes(msgspec.json.encode(request.output_schema))
     (files.codex_home / "config.toml").write_text(render_config(_config(request, files)), encoding="utf-8")
@@ -106,9 +117,9 @@ def prepare(request: CodexRequest, redact: Callable[[str], str]) -> AttemptFiles
 def environment_of(request: CodexRequest, files: AttemptFiles) -> dict[str, str]:
     """Return the whole environment of Codex: nothing of the worker's own is in it."""
     environment = {
-        "PATH": _SYSTEM_PATH,
         "LANG": "C.UTF-8",
         **request.environment,
+        "PATH": f"{files.programs}:{_path_of(request)}",
         "HOME": str(files.home),
         "TMPDIR": str(files.tmp),
         "CODEX_HOME": str(files.codex_home),
@@ -125,7 +136,7 @@ def tidy(request: CodexRequest, files: AttemptFiles) -> None:
         _return_login(request.login_home, files)
     rubbish = files.root / "rubbish"
     rubbish.mkdir(exist_ok=True)
-    for number, entry in enumerate((files.tmp, *files.codex_home.glob("*"))):
+    for number, entry in enumerate((files.tmp, files.programs, *files.codex_home.glob("*"))):
         if entry.name not in {"config.toml", "sessions"} and os.path.lexists(entry):
             entry.rename(rubbish / str(number))
     # An agent can make folders deeper than any recursion, and lock them.
@@ -192,9 +203,17 @@ def _config(request: CodexRequest, files: AttemptFiles) -> CodexConfig:
         untrusted=(worktree, mirror, mirror.parent),
         denied=tuple(dict.fromkeys(denied)),
         skills=tuple(skills_of(worktree)),
-        command_environment={**request.command_environment, RUN_VARIABLE: str(request.marker)},
+        command_environment={
+            "PATH": _path_of(request),
+            **request.command_environment,
+            RUN_VARIABLE: str(request.marker),
+        },
         stream_idle_timeout_s=min(120.0, request.silence_timeout_s),
     )
+
+
+def _path_of(request: CodexRequest) -> str:
+    return request.environment.get("PATH", _SYSTEM_PATH)
 
 
 def _credentials() -> Iterator[Path]:

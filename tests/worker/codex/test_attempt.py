@@ -34,7 +34,7 @@ def test_the_environment_is_ours_alone(ground: Ground, monkeypatch: pytest.Monke
     request = ground.request(environment={"HTTPS_PROXY": "http://proxy", "HOME": "/root", "PATH": "/opt/bin"})
     environment = environment_of(request, AttemptFiles(request.attempt_dir))
     assert environment == {
-        "PATH": "/opt/bin",
+        "PATH": f"{request.attempt_dir}/bin:/opt/bin",
         "LANG": "C.UTF-8",
         "HTTPS_PROXY": "http://proxy",
         "HOME": str(request.attempt_dir / "tmp" / "home"),

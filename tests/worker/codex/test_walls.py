@@ -91,6 +91,15 @@ async def test_the_agent_cannot_change_the_repository(ground: Ground, heard: Hea
     assert ground.git("-C", str(ground.mirror), "for-each-ref") == before
 
 
+@pytest.mark.parametrize("command", ["echo gitdir: /x > .git", "mv .git old", "rm .git", "ln -sf /x .git"])
+async def test_the_agent_cannot_move_the_worktree_to_another_repository(
+    ground: Ground, heard: Heard, command: str
+) -> None:
+    before = (ground.worktree / ".git").read_text()
+    assert "tried" in await outcome(ground, heard, f"{command}; echo tried")
+    assert (ground.worktree / ".git").read_text() == before
+
+
 async def test_the_agent_cannot_push(ground: Ground, heard: Heard) -> None:
     before = ground.git("-C", str(ground.root / "source"), "for-each-ref")
     source = ground.root / "source"
@@ -118,6 +127,34 @@ async def test_the_repositorys_own_servers_and_hooks_start_nothing(
     assert result.rc == 0
     assert not trap.exists()
     assert asked == {"mock-model"}
+
+
+async def test_a_nested_repository_that_an_agent_prepared_runs_nothing_at_the_next_start(
+    ground: Ground, heard: Heard
+) -> None:
+    worktree, trap = ground.worktree, ground.root / "trapped"
+    head = ground.git("-C", str(worktree), "rev-parse", "HEAD").strip()
+    (worktree / ".gitmodules").write_text('[submodule "sub"]\npath = sub\nurl = ./sub\nignore = none\n')
+    ground.git("-C", str(worktree), "update-index", "--add", "--cacheinfo", f"160000,{head},sub")
+    ground.git("-C", str(worktree), "add", ".gitmodules")
+    ground.git("-C", str(worktree), "commit", "-q", "-m", "A submodule")
+    prepare = (
+        "mkdir sub; cd sub && git init -q && echo x > f && git add f"
+        " && git -c user.name=a -c user.email=b commit -qm x && echo '* filter=e' > .gitattributes"
+        f" && git config filter.e.clean 'touch {trap}; cat' && echo y > f && echo ok"
+    )
+    assert "ok" in await outcome(ground, heard, prepare)
+    await outcome(ground, heard, "echo hi", mode=Mode.READ)
+    assert not trap.exists()
+    ground.git("-C", str(worktree), "status")
+    assert trap.exists(), "git itself would have run it"
+
+
+async def test_commands_find_git_and_ripgrep(ground: Ground, heard: Heard) -> None:
+    told = await outcome(ground, heard, "git log --format=%s; rg --version; echo $PATH")
+    assert "First" in told
+    assert "ripgrep" in told
+    assert "/attempts/1/bin" not in told
 
 
 def _set_trap(worktree: Path, trap: Path) -> None:
