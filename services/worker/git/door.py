@@ -21,6 +21,7 @@ from services.worker.git.records import (
 )
 from services.worker.git.repository import Layout, Repository, hold_worktree, open_mirror, open_worktree
 from shared.errors import Category, JobError
+from shared.schemas.names import check_branch, check_protocol_name
 
 SECURE_PROTOCOLS = frozenset({"https", "ssh"})
 
@@ -110,12 +111,20 @@ class Git:
 
     def worktree(self, project_id: int, name: str, branch: str) -> Worktree:
         """Where the worktree of a protocol run is, whether or not it exists."""
+        try:
+            check_protocol_name(name)
+            check_branch(branch)
+        except ValueError as error:
+            raise JobError(Category.CONFIG, str(error)) from error
         return self._layout.worktree(project_id, name, branch)
 
     async def create_worktree(
         self, project_id: int, name: str, branch: str, start_sha: str, *, known_head: str | None = None
     ) -> Worktree:
         """Make the branch at `start_sha` and its worktree, or find them as an earlier call left them.
+
+        A branch that contains the start already stays where it is; one that went another way, from work that was never
+        accepted, is saved under a salvage ref.
 
         `known_head` is the last commit that we recorded on the branch: with it a branch that is only at the origin any
         more (the mirror was lost) is known to be ours. REPOSITORY when such a branch of others is there.
@@ -144,7 +153,7 @@ class Git:
 
     async def remove_worktree(self, project_id: int, name: str) -> None:
         """Remove the files; the branch and its commits stay. What is not there is removed already."""
-        tree = self._layout.worktree(project_id, name, "")
+        tree = self.worktree(project_id, name, name)
         async with open_worktree(self._process, self._layout, tree):
             await asyncio.to_thread(worktree.remove, self._layout, tree)
 

@@ -78,6 +78,10 @@ def job_error(verb: str, code: int, stderr: str) -> JobError:
     line = _telling_line(tail)
     if _FULL.search(tail):
         return JobError(Category.GIT, f"git {verb}: the disk is full; make room in WORKSPACES_DIR", stderr_tail=tail)
+    if verb == "read-tree" and "invalid path" in tail:
+        return JobError(
+            Category.REPOSITORY, f"the commit holds a name that is not safe to write ({line})", stderr_tail=tail
+        )
     if verb == "update-ref" and _MOVED.search(tail):
         return JobError(
             Category.DIVERGED, f"the branch was moved by somebody else meanwhile ({line})", stderr_tail=tail

@@ -4,16 +4,16 @@ The private git folder of a worktree (`<mirror>/worktrees/<name>`: HEAD, index, 
 gitrepository-layout describes them) is written by us and not by `git worktree`, so that every step can be repeated
 after a crash and nothing has to be believed that lies in the worktree itself.
 """
-# ruff: noqa: PTH118, PTH120, PTH208 - names are git's own bytes here, which pathlib does not take
+# ruff: noqa: PTH208 - only the names are wanted
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from services.worker.git.files import move_away, open_up, remove_below
+from services.worker.git.pristine import is_pristine
 from services.worker.git.records import CommitLimits, Identity, RefusedFile, Salvage, Worktree
 from services.worker.git.repository import Layout, Repository, hold_if_free
 from services.worker.git.snapshot import Snapshot, spare_index, take
@@ -44,24 +44,17 @@ async def create(
             Category.REPOSITORY,
             f"branch {worktree.branch} exists at the origin and is not ours; choose another name or remove it there",
         )
-    target = await _where_to_start(repository, worktree, head, known_head or start_sha)
-    if head == target and (worktree.git_dir / "index").exists() and worktree.path.is_dir():
-        await asyncio.to_thread(put_right, layout, worktree)
-        return
-    await start_over(repository, layout, worktree, target)
-
-
-async def _where_to_start(repository: Repository, worktree: Worktree, head: str | None, start: str) -> str:
+    start = known_head or start_sha
     if await repository.resolve(start) is None:
         raise JobError(Category.REPOSITORY, f"commit {start[:12]} is not in the repository any more")
-    if head is None or await repository.is_ancestor(head, start):
-        return start
-    if await repository.is_ancestor(start, head):
-        return head
-    raise JobError(
-        Category.DIVERGED,
-        f"branch {worktree.branch} is at {head[:12]} from an earlier run, which does not contain {start[:12]}",
-    )
+    if head is not None and await repository.is_ancestor(start, head):
+        start = head
+    elif head is not None and not await repository.is_ancestor(head, start):
+        await repository.beside_worktree().git("update-ref", f"{SALVAGE_REFS}/{worktree.name}-{head[:12]}", head)
+    if head == start and (worktree.git_dir / "index").exists() and worktree.path.is_dir():
+        await asyncio.to_thread(put_right, layout, worktree)
+        return
+    await start_over(repository, layout, worktree, start)
 
 
 async def start_over(
@@ -100,7 +93,7 @@ async def reset(
     heads = await _heads(repository, worktree)
     sound = await asyncio.to_thread(put_right, layout, worktree)
     await asyncio.to_thread(open_up, worktree.path)
-    if sound and heads == [sha] and await _is_pristine(repository, worktree, sha):
+    if sound and heads == [sha] and await is_pristine(repository, worktree, sha):
         return Salvage()
     try:
         saved = await save(repository, worktree, sha, heads, attempt, limits=limits, identity=identity)
@@ -215,57 +208,6 @@ async def _heads(repository: Repository, worktree: Worktree) -> list[str]:
     if worktree.branch is not None:
         found.append(await repository.resolve(f"refs/heads/{worktree.branch}"))
     return list(dict.fromkeys(sha for sha in found if sha is not None))
-
-
-async def _is_pristine(repository: Repository, worktree: Worktree, sha: str) -> bool:
-    """Whether the files are exactly the commit's and nothing else is there, ignored or hidden from git."""
-    if not (worktree.git_dir / "index").exists():
-        return False
-    try:
-        staged = await repository.git(
-            "diff-index", "--cached", "--quiet", "--ignore-submodules=none", sha, "--", ok=(0, 1)
-        )
-        changed = await repository.git("diff-files", "--quiet", "--ignore-submodules=all", ok=(0, 1))
-        tracked = await repository.git("ls-files", "-z", "--stage")
-    except JobError:  # an index that git cannot read
-        return False
-    if staged.code or changed.code:
-        return False
-    return await asyncio.to_thread(_holds_only, os.fsencode(worktree.path), tracked.out)
-
-
-def _holds_only(root: bytes, staged: bytes) -> bool:
-    """Whether nothing lies below root but what the index names. A submodule is an empty folder.
-
-    Git is not asked: it keeps silent about empty folders, a `.git` among tracked files, and paths too long for it.
-    """
-    files: set[bytes] = set()
-    folders: set[bytes] = {b""}
-    for line in staged.split(b"\0"):
-        head, _, path = line.partition(b"\t")
-        (folders if head.startswith(b"160000") else files).add(path)
-        while (path := os.path.dirname(path)) not in folders:
-            folders.add(path)
-    try:
-        return all(
-            path == b".git" or path in (folders if is_folder else files) for path, is_folder in _walk(root, folders)
-        )
-    except OSError:
-        return False
-
-
-def _walk(root: bytes, folders: set[bytes]) -> Iterable[tuple[bytes, bool]]:
-    """Everything below root and whether it is a folder; only the given folders are entered."""
-    pending = [b""]
-    while pending:
-        folder = pending.pop()
-        with os.scandir(os.path.join(root, folder)) as entries:
-            for entry in entries:
-                path = os.path.join(folder, entry.name)
-                is_folder = entry.is_dir(follow_symlinks=False)
-                yield path, is_folder
-                if is_folder and path in folders:
-                    pending.append(path)
 
 
 async def _rescue(repository: Repository, worktree: Worktree, head: str, limits: CommitLimits) -> Snapshot | None:

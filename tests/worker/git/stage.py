@@ -17,10 +17,17 @@ PEOPLES_ENV = {
 }
 
 
-def plain_git(where: Path, *args: str, check: bool = True) -> str:
+def plain_git(where: Path, *args: str, check: bool = True, stdin: str = "") -> str:
     """What anybody's `git` says in this folder, as an agent's or a person's would."""
     done = subprocess.run(
-        ["git", *args], cwd=where, env=PEOPLES_ENV, check=check, capture_output=True, encoding="utf-8", errors="replace"
+        ["git", *args],
+        cwd=where,
+        env=PEOPLES_ENV,
+        check=check,
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     return done.stdout.strip()
 

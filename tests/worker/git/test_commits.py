@@ -369,6 +369,19 @@ async def test_commits_of_an_agent_can_be_made_ordinary_changes_again(git: Git, 
     assert [commit.message for commit in await git.log(1, base, sha)] == ["work"]
 
 
+async def test_a_conflict_that_an_agent_left_is_committed_as_its_files_are(git: Git, tree: Worktree, base: str) -> None:
+    for branch, text in (("one", "1\n"), ("two", "2\n")):
+        plain_git(tree.path, "checkout", "--quiet", "-b", branch, base)
+        (tree.path / "README.md").write_text(text)
+        plain_git(tree.path, "commit", "--quiet", "--all", "--message", branch)
+    plain_git(tree.path, "merge", "one", check=False)
+    assert "<<<<" in (tree.path / "README.md").read_text()
+    (tree.path / "README.md").write_text("settled\n")
+    sha = await committed(git, tree, base)
+    assert await git.show_file(1, sha, "README.md") == b"settled\n"
+    assert await git.list_files(1, sha) == ("README.md", "src/app.py")
+
+
 async def test_twenty_thousand_files_are_added_compared_and_committed_in_seconds(
     git: Git, tree: Worktree, base: str, tmp_path: Path
 ) -> None:

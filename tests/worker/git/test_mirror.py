@@ -13,7 +13,7 @@ from tests.worker.git.stage import Origin, plain_git
 
 
 def mirror_of(git: Git, project_id: int = 1) -> Path:
-    return git.worktree(project_id, "x", "x").git_dir.parents[1]
+    return git.worktree(project_id, "0001-x", "x").git_dir.parents[1]
 
 
 async def test_a_mirror_knows_the_base_commit_and_the_branches(git: Git, origin: Origin, remote: Remote) -> None:

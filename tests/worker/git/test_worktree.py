@@ -75,14 +75,38 @@ async def test_after_the_loss_of_the_mirror_our_branch_comes_back_from_the_origi
     assert (again.path / "new").read_text() == "x"
 
 
-async def test_a_branch_that_went_another_way_is_not_taken(git: Git, tree: Worktree, base: str, origin: Origin) -> None:
+async def test_a_branch_that_went_another_way_is_saved_and_begun_again(
+    git: Git, tree: Worktree, base: str, origin: Origin
+) -> None:
     (tree.path / "new").write_text("x")
-    await git.commit(tree, "work", expected_parent=base)
-    elsewhere = origin.commit({"else": "x"})
+    sha = await git.commit(tree, "never accepted", expected_parent=base)
+    newer = origin.commit({"else": "x"})
     await git.fetch(1, Remote(origin.url))
+    await git.create_worktree(1, NAME, NAME, newer)
+    assert await git.head(1, NAME) == newer
+    assert everything_below(tree.path) == {**FIRST_FILES, "else": "x"}
+    assert plain_git(tree.git_dir.parents[1], "for-each-ref", "--format=%(objectname)", "refs/deksdenflow") == sha
+
+
+@pytest.mark.parametrize(("name", "branch"), [("../0001-x", "x"), ("0001-x/..", "x"), ("0001-x", "-x"), ("", "x")])
+async def test_an_unsound_name_is_refused(git: Git, base: str, name: str, branch: str) -> None:
     with pytest.raises(JobError) as caught:
-        await git.create_worktree(1, NAME, NAME, elsewhere)
-    assert caught.value.category is Category.DIVERGED
+        await git.create_worktree(1, name, branch, base)
+    assert caught.value.category is Category.CONFIG
+
+
+async def test_a_commit_with_a_name_that_git_keeps_for_itself_is_not_written(
+    git: Git, origin: Origin, remote: Remote
+) -> None:
+    blob = plain_git(origin.clone, "rev-parse", "HEAD:README.md")
+    inner = plain_git(origin.clone, "mktree", stdin=f"100644 blob {blob}\tconfig\n")
+    top = plain_git(origin.clone, "mktree", stdin=f"040000 tree {inner}\t.GIT\n")
+    evil = plain_git(origin.clone, "commit-tree", "-m", "evil", top)
+    plain_git(origin.clone, "push", "--quiet", "origin", f"{evil}:refs/heads/evil")
+    base = (await git.setup_mirror(1, remote, "evil")).base_sha
+    with pytest.raises(JobError, match="not safe to write") as caught:
+        await git.create_worktree(1, NAME, NAME, base)
+    assert caught.value.category is Category.REPOSITORY
 
 
 async def test_a_start_that_is_unknown_is_refused(git: Git, base: str) -> None:
