@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help test demo bench fmt lock clean checks lint format types imports
+.PHONY: help test demo bench docs fmt lock clean checks lint format types imports
 
 PY := .venv/bin/python
 WORKERS ?= auto
@@ -26,6 +26,9 @@ test: ## lint, types, import directions and the whole test suite (ARGS goes to p
 
 bench: ## measure, and print one table
 	@$(call need,$(DEV))$(PY) -m bench $(ARGS)
+
+docs: ## write the generated parts of the documentation
+	@$(call need,$(DEV))$(PY) scripts/docs.py
 
 fmt: ## format, and repair what ruff can repair
 	@$(call need,$(DEV))$(PY) -m ruff check --quiet --fix . ; $(PY) -m ruff format .
