@@ -1,15 +1,24 @@
 """`python -m services.local [up|demo]`: the whole of DeksdenFlow in one process, and the demo."""
 
+import signal
+
+# The imports below take a moment: Ctrl-C during them ends without a traceback, as it does later.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# ruff: noqa: E402 - for the reason above
 import argparse
 import functools
 import os
 import sys
 from pathlib import Path
 
+import msgspec
+
 from services.local.demo.command import demo
 from services.local.demo.stage import Wanted
 from services.local.service import local_environment, up
 from shared.runtime import run_service
+from shared.settings import Model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     show.add_argument(
         "--real", action="store_true", help="ask a real model, with your own Codex login or CODEX_API_KEY"
     )
-    show.add_argument("--model", metavar="NAME", help="the model to ask, for planning, execution and QA")
+    show.add_argument("--model", metavar="NAME", type=_model, help="the model to ask, for planning, execution and QA")
     show.add_argument("--no-color", action="store_true", help="plain lines instead of a live picture")
-    show.add_argument("--record", type=Path, metavar="FILE.svg", help="save a picture of the end")
+    show.add_argument("--record", type=_picture, metavar="FILE.svg", help="save a picture of the end")
     given = parser.parse_args(argv)
     if given.command == "demo":
         wanted = Wanted(
@@ -37,6 +46,20 @@ def main(argv: list[str] | None = None) -> int:
         return demo(wanted, os.environ)
     environment = local_environment(os.environ)
     return run_service(functools.partial(up, environment=environment), environment=environment, allow_fake=True)
+
+
+def _model(text: str) -> str:
+    try:
+        return msgspec.convert(text, Model)
+    except msgspec.ValidationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a model") from error
+
+
+def _picture(text: str) -> Path:
+    file = Path(text)
+    if file.suffix != ".svg" or not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a .svg file in a folder that exists")
+    return file
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """All three services in one process, on SQLite and without a Redis server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,24 @@ async def running(runtime: Runtime, stop: asyncio.Event, *, login_home: Path | N
         for name, service in zip(NAMES, _services(runtime, stop, login_home, bound), strict=True)
     ]
     try:
-        listening = asyncio.gather(*bound.values())
-        await asyncio.wait([listening, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        if listening.done():
-            yield Local(Addresses(*listening.result()), tasks)
-        else:
-            listening.cancel()
+        if await _all_bound(bound.values(), tasks):
+            yield Local(Addresses(*(address.result() for address in bound.values())), tasks)
     finally:
         stop.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def _all_bound(addresses: Collection["asyncio.Future[str]"], tasks: Collection["asyncio.Task[None]"]) -> bool:
+    """Wait until all services listen; False when one of them ended instead."""
+    while not all(address.done() for address in addresses):
+        if any(task.done() for task in tasks):
+            return False
+        waiting = [address for address in addresses if not address.done()]
+        await asyncio.wait([*waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    return True
 
 
 def _services(

@@ -109,6 +109,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
+            listener.listen()  # with SO_REUSEADDR only this tells that the port is taken
         except OSError:
             listener.close()
             raise

@@ -71,6 +71,8 @@ async def _until_signalled(wanted: Wanted, env: Mapping[str, str], show: Show) -
     try:
         return await play
     except asyncio.CancelledError:
+        if not heard:
+            raise
         show.say("stopped, and nothing is left running")
         return 128 + heard[0]
 
@@ -133,6 +135,7 @@ async def _services(wanted: Wanted, env: Mapping[str, str], place: Place) -> Asy
     """The model, unless a real one is asked, and the services; what they say goes into a file."""
     async with AsyncExitStack() as stack:
         stream = stack.enter_context((place.folder / "services.log").open("w", encoding="utf-8"))
+        stack.callback(log.configure, level="WARNING")
         model_url = None
         if not wanted.real:
             model = ScriptedModel(load_script(place.sample.script), log=lambda line: print(line, file=stream))

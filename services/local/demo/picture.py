@@ -1,11 +1,10 @@
 """What the person sees: the live picture of a run, and the report of its end, as rich renderables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
@@ -16,12 +15,18 @@ from rich.text import Text
 from services.local.demo.check import Check, Findings, PushedCommit
 from services.local.demo.scene import AgentLine, Scene, seconds_of
 from shared.schemas.answers import AttemptAnswer, EventAnswer, StepAnswer
-from shared.schemas.statuses import AttemptState, JobKind, Phase, ProtocolStatus, StepStatus
+from shared.schemas.statuses import EventType, JobKind, Phase, ProtocolStatus, StepStatus
 
 Mark = Literal["done", "live", "waiting", "failed", "idle"]
 
 _GLYPHS = {"done": ("✔", "green"), "waiting": ("•", "yellow"), "failed": ("✘", "red"), "idle": ("·", "dim")}
-_SAID = {"says": ("›", ""), "thinks": ("…", "italic dim"), "runs": ("$", "cyan"), "edits": ("±", "green")}
+_SAID = {
+    "says": ("›", ""),
+    "thinks": ("…", "italic dim"),
+    "runs": ("$", "cyan"),
+    "edits": ("±", "green"),
+    "answers": ("=", ""),
+}
 _AGENT_LINES = 3
 _SHORT = 8
 
@@ -109,9 +114,9 @@ def _headline(scene: Scene) -> RenderableType:
     line = Table.grid(expand=True)
     line.add_column(ratio=1, no_wrap=True)
     line.add_column(justify="right", no_wrap=True)
-    about = f"  {escape(scene.about)}" if scene.about else ""
     line.add_row(
-        Text.from_markup(f"[bold]DeksdenFlow[/][dim]{about}[/]"), Text(f"{scene.elapsed_s:.1f} s", style="dim")
+        Text.assemble(("DeksdenFlow  ", "bold"), (scene.about, "dim"), overflow="ellipsis"),
+        Text(f"{scene.elapsed_s:.1f} s", style="dim"),
     )
     return line
 
@@ -155,15 +160,21 @@ def _cells(row: Row, spinner: Spinner | None) -> tuple[RenderableType, ...]:
 
 def _agent(lines: Sequence[AgentLine]) -> RenderableType:
     table = Table.grid(padding=(0, 1))
-    table.add_column(width=3)
+    table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for line in lines:
         glyph, style = _SAID.get(line.kind, ("✘", "red"))
-        text = Text(line.text, style=style)
-        if line.outcome:
-            text.append(f"  → {line.outcome}", style="red")
-        table.add_row(Text(f"│ {glyph}", style="dim"), text)
+        table.add_row(Text(f"│ {glyph}", style="dim"), Text(_with_outcome(line), style=style))
     return table
+
+
+def agent_line(line: AgentLine) -> str:
+    """One thing that the agent did, as a plain line."""
+    return f"{'':8}{_SAID.get(line.kind, ('✘', ''))[0]} {_with_outcome(line)}"
+
+
+def _with_outcome(line: AgentLine) -> str:
+    return f"{line.text}  → exit code {line.outcome}" if line.outcome else line.text
 
 
 def report(scene: Scene, findings: Findings, *, with_timeline: bool) -> RenderableType:
@@ -192,8 +203,15 @@ def _commits(commits: Sequence[PushedCommit]) -> RenderableType:
     table.add_column(overflow="fold")
     for commit in commits:
         table.add_row(commit.sha[:_SHORT], Text(commit.subject))
-        table.add_row("", Text("  ".join(f"{key}: {value}" for key, value in commit.trailers.items()), style="dim"))
+        table.add_row("", Text(_trailers(commit.trailers), style="dim"))
     return table
+
+
+def _trailers(trailers: Mapping[str, str]) -> str:
+    """Ours on one line, the others below, each whole."""
+    ours = [f"{key}: {value}" for key, value in trailers.items() if key.startswith("Deksdenflow-")]
+    others = [f"{key}: {value}" for key, value in trailers.items() if not key.startswith("Deksdenflow-")]
+    return "\n".join(("  ".join(ours), *others))
 
 
 def _stat(stat: str) -> RenderableType:
@@ -268,10 +286,18 @@ def chronicle(scene: Scene, event: EventAnswer) -> str:
     seconds = (event.created_at - scene.events[0].created_at).total_seconds()
     about = next((f"step {step.step_index:02d}" for step in scene.steps if step.id == event.step_id), "")
     moved = f"{event.from_status} → {event.to_status}" if event.to_status else ""
-    said = str(event.metadata.get("message") or "")
-    return f"{seconds:6.2f}  {event.event_type:<20} " + "  ".join(part for part in (about, moved, said) if part)
+    parts = (about, moved, _details(event))
+    return f"{seconds:6.2f}  {event.event_type:<18}  {'  '.join(part for part in parts if part)}".rstrip()
 
 
-def is_live(scene: Scene) -> bool:
-    """Whether an agent is at work."""
-    return any(each.state is AttemptState.RUNNING for each in scene.attempts.values())
+def _details(event: EventAnswer) -> str:
+    given = event.metadata
+    match event.event_type:
+        case EventType.PLANNED:
+            return f"{given.get('steps')} steps"
+        case EventType.GATE_UPDATED:
+            return f"{given.get('gate')}: {given.get('state')}"
+        case EventType.STEP_COMPLETED:
+            return str(given.get("head_sha") or given.get("sha") or "")[:_SHORT]
+        case _:
+            return str(given.get("message") or "")

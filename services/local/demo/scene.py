@@ -1,5 +1,6 @@
 """What the demo knows at this moment: the driver writes it, the screen and the checks read it."""
 
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from services.worker.codex.events import (
 from shared.schemas.answers import AttemptAnswer, EventAnswer, ProjectAnswer, ProtocolAnswer, StepAnswer
 from shared.schemas.statuses import AttemptState, JobKind
 
-Said = Literal["thinks", "says", "runs", "edits", "fails"]
+Said = Literal["thinks", "says", "runs", "edits", "answers", "fails"]
 
 _LINE_CHARS = 200
 
@@ -36,15 +37,13 @@ class AgentLine(msgspec.Struct, frozen=True):
 
 
 class Scene:
-    """The present state of the story; `done` are the preparations by name and outcome, `told_…` what was printed."""
+    """The present state of the story; `done` are the preparations by name and outcome."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.about = ""
         self.now_doing = ""
         self.done: list[tuple[str, str]] = []
-        self.told_done = 0
-        self.told_events = 0
         self.project: ProjectAnswer | None = None
         self.protocol: ProtocolAnswer | None = None
         self.steps: tuple[StepAnswer, ...] = ()
@@ -88,10 +87,11 @@ def agent_lines(log: str) -> tuple[AgentLine, ...]:
     splitter = LineSplitter()
     for raw in (*splitter.feed(log.encode()), *splitter.close()):
         match parse_event(raw) if isinstance(raw, bytes) else None:
-            case ItemCompleted(AgentMessage(text)) if not text.lstrip().startswith("{"):
-                lines.append(AgentLine("says", _one_line(text)))
+            case ItemCompleted(AgentMessage(text)):
+                summary = _summary_of(text)
+                lines.append(AgentLine("says", _one_line(text)) if summary is None else AgentLine("answers", summary))
             case ItemCompleted(Reasoning(text)):
-                lines.append(AgentLine("thinks", _one_line(text.replace("**", ""))))
+                lines.append(AgentLine("thinks", _one_line(re.sub(r"\*\*(.+?)\*\*\s*", r"\1: ", text))))
             case ItemStarted(CommandExecution(command)):
                 lines.append(AgentLine("runs", _one_line(_without_shell(command))))
             case ItemCompleted(CommandExecution(command, _, code)):
@@ -105,6 +105,18 @@ def agent_lines(log: str) -> tuple[AgentLine, ...]:
             case _:
                 pass
     return tuple(lines)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    summary: str
+
+
+def _summary_of(text: str) -> str | None:
+    """What a structured answer says in short; None when the text is none."""
+    try:
+        return _one_line(msgspec.json.decode(text, type=_Answer).summary)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _one_line(text: str) -> str:

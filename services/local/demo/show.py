@@ -1,6 +1,7 @@
 """Shows the demo: a live picture on a terminal, plain lines elsewhere, and one clear line when something is wrong."""
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import AsyncGenerator, Mapping
@@ -14,13 +15,22 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from services.local.demo.check import Findings
-from services.local.demo.picture import chronicle, live_picture, report
+from services.local.demo.news import News
+from services.local.demo.picture import live_picture, report
 from services.local.demo.scene import Scene
 from services.local.service import Addresses
 
 _FRAMES_PER_S = 12
 _WIDEST = 110
 _PICTURE_WIDTH = 100
+
+
+class _Terminal(Console):
+    """A console whose reader may leave (`| head`): the demo goes on in silence, and its exit code still tells."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Show:
@@ -31,9 +41,10 @@ class Show:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that cannot show ✔ still gets the line
-        self._console = Console(highlight=False, no_color=plain or None, soft_wrap=False)
-        self._console.width = min(self._console.width, _WIDEST)
+        self._console = _Terminal(highlight=False, no_color=plain or None, soft_wrap=False)
+        self._console.width = min(self._console.width, _WIDEST) if self._console.is_terminal else _PICTURE_WIDTH
         self._live = self._console.is_terminal and not plain
+        self._news = News()
 
     @asynccontextmanager
     async def watching(self, scene: Scene) -> AsyncGenerator[None]:
@@ -45,7 +56,7 @@ class Show:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
             if not self._live:
-                self._tell_news(scene)
+                self._news.tell(scene, self.say)
 
     async def _draw(self, scene: Scene) -> None:
         spinner = Spinner("dots", style="cyan")
@@ -56,17 +67,8 @@ class Show:
 
     async def _tell(self, scene: Scene) -> None:
         while True:
-            self._tell_news(scene)
+            self._news.tell(scene, self.say)
             await asyncio.sleep(0.1)
-
-    def _tell_news(self, scene: Scene) -> None:
-        """The lines that were not told yet: what was made ready, then the events."""
-        for name, state in scene.done[scene.told_done :]:
-            self.say(f"{name}: {state}")
-        scene.told_done = len(scene.done)
-        for event in scene.events[scene.told_events :]:
-            self.say(chronicle(scene, event))
-        scene.told_events = len(scene.events)
 
     def say(self, text: str) -> None:
         """One line for a person."""
