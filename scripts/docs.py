@@ -20,15 +20,17 @@ from shared.states.diagram import BEGIN, END, block  # noqa: E402  likewise
 SETTINGS = """\
 # Settings
 
-All are read from the environment when a service starts; an unknown name with our prefix, or a value that is not accepted, ends the start
-with one line. Those that hold a secret can be given as the name of a file with `_FILE` behind the name. Written by `make docs`.
+All are read from the environment when a service starts; an unknown name with our prefix, or a value that is not
+accepted, ends the start with one line. Those that hold a secret can be given as the name of a file with `_FILE` behind
+the name. Written by `make docs`.
 
 """
 ROUTES = """\
 # Routes of the API
 
-Written by `make docs` from the OpenAPI description, which a running service shows at `/docs` and `/openapi.json`. The webhook service and
-the worker have `GET /health`, `GET /health/ready` and `GET /metrics` too; deliveries go to `POST /webhooks/{github,gitlab}/{hook_key}`.
+Written by `make docs` from the OpenAPI description, which a running service shows at `/docs` and `/openapi.json`. The
+webhook service and the worker have `GET /health`, `GET /health/ready` and `GET /metrics` too; deliveries go to
+`POST /webhooks/{github,gitlab}/{hook_key}`.
 
 """
 
