@@ -155,6 +155,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE UNIQUE INDEX one_delivery_per_key ON deliveries (provider, coalesce(hook_id, 0), delivery_key);
+CREATE INDEX deliveries_of_step ON deliveries (step_id) WHERE step_id IS NOT NULL;
 
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -192,18 +193,23 @@ CREATE TABLE jobs (
 ) STRICT;
 
 CREATE UNIQUE INDEX one_open_job_per_step ON jobs (step_id)
-    WHERE step_id IS NOT NULL AND state IN ('queued', 'running') AND stop IS NULL;
+    WHERE step_id IS NOT NULL AND state IN ('queued', 'running') AND stop IS NOT 'cancel';
 CREATE UNIQUE INDEX one_running_writer_per_branch ON jobs (protocol_id)
     WHERE state = 'running' AND kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job');
 CREATE INDEX jobs_to_dispatch ON jobs (priority, run_at, id) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (project_id) WHERE state = 'running';
 CREATE INDEX jobs_of_protocol ON jobs (protocol_id, id);
+CREATE INDEX jobs_of_step ON jobs (step_id) WHERE step_id IS NOT NULL;
 CREATE INDEX jobs_of_project ON jobs (project_id, id);
+CREATE INDEX jobs_of_project_by_state ON jobs (project_id, state, id);
 CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_kind ON jobs (kind, state);
+CREATE INDEX setups_of_project ON jobs (project_id, id) WHERE kind = 'setup';
 
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     job_id INTEGER NOT NULL REFERENCES jobs (id),
+    project_id INTEGER NOT NULL REFERENCES projects (id),
     protocol_id INTEGER NOT NULL REFERENCES protocol_runs (id),
     step_id INTEGER REFERENCES step_runs (id),
     kind TEXT NOT NULL CHECK (kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')),
@@ -235,6 +241,10 @@ CREATE TABLE attempts (
 CREATE UNIQUE INDEX one_open_attempt_per_job ON attempts (job_id) WHERE state = 'running';
 CREATE INDEX attempts_of_step ON attempts (step_id, id);
 CREATE INDEX attempts_of_protocol ON attempts (protocol_id, id);
+CREATE INDEX attempts_of_project ON attempts (project_id, id);
+CREATE INDEX attempts_of_project_by_state ON attempts (project_id, state, id);
+CREATE INDEX attempts_by_state ON attempts (state, id);
+CREATE INDEX attempts_of_thread ON attempts (thread_id, id) WHERE thread_id IS NOT NULL;
 
 CREATE TABLE facts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -307,5 +317,9 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (scope, key)
 ) STRICT;
 
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 CREATE INDEX protocols_of_project ON protocol_runs (project_id, id);
+CREATE INDEX tokens_of_project ON tokens (project_id, id);
+CREATE INDEX hooks_of_project ON hooks (project_id, id);
+CREATE INDEX secrets_of_hook ON hook_secrets (hook_id, id);
 CREATE INDEX deliveries_of_project ON deliveries (project_id, id);

@@ -10,9 +10,10 @@ from shared.schemas.statuses import AttemptState
 def open_for(tx: Tx, job: Job, *, start_sha: str | None, model: str | None) -> Attempt:
     """Open the attempt of a job that was just claimed."""
     attempt_id = tx.insert(
-        "INSERT INTO attempts (job_id, protocol_id, step_id, kind, number, token, state, model, start_sha, started_at)"
-        " VALUES (?, ?, ?, ?, (SELECT count(*) + 1 FROM attempts WHERE job_id = ?), ?, 'running', ?, ?, ?)",
-        (job.id, job.protocol_id, job.step_id, job.kind, job.id, job.token, model, start_sha, tx.now),
+        "INSERT INTO attempts (job_id, project_id, protocol_id, step_id, kind, number, token, state, model, start_sha,"
+        " started_at) VALUES (?1, ?2, ?3, ?4, ?5, (SELECT count(*) + 1 FROM attempts WHERE job_id = ?1), ?6, 'running',"
+        " ?7, ?8, ?9)",
+        (job.id, job.project_id, job.protocol_id, job.step_id, job.kind, job.token, model, start_sha, tx.now),
     )
     return expect(tx, attempt_id)
 
@@ -70,13 +71,19 @@ def first_accepted(tx: Tx, step_id: int) -> Attempt | None:
 
 def page(tx: Tx, *, project_id: int | None, state: str | None, before: int, limit: int) -> Sequence[Attempt]:
     """Attempts, newest first, by id below `before`; of one project, in one state."""
-    return tx.load_all(
-        Attempt,
-        "SELECT attempts.* FROM attempts JOIN protocol_runs ON protocol_runs.id = attempts.protocol_id"
-        " WHERE attempts.id < ?1 AND (?2 IS NULL OR protocol_runs.project_id = ?2)"
-        " AND (?3 IS NULL OR attempts.state = ?3) ORDER BY attempts.id DESC LIMIT ?4",
-        (before, project_id, state, limit),
-    )
+    match project_id, state:
+        case None, None:
+            sql = "SELECT * FROM attempts WHERE id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Attempt, sql, (before, limit))
+        case None, _:
+            sql = "SELECT * FROM attempts WHERE state = ? AND id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Attempt, sql, (state, before, limit))
+        case _, None:
+            sql = "SELECT * FROM attempts WHERE project_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Attempt, sql, (project_id, before, limit))
+        case _:
+            sql = "SELECT * FROM attempts WHERE project_id = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Attempt, sql, (project_id, state, before, limit))
 
 
 def of_thread(tx: Tx, thread_id: str) -> Sequence[Attempt]:

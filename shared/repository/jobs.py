@@ -177,10 +177,10 @@ def open_of_protocol(tx: Tx, protocol_id: int) -> Sequence[Job]:
 
 
 def open_of_step(tx: Tx, step_id: int) -> Job | None:
-    """The open job of a step that nobody asked to stop."""
+    """The open job of a step, unless it is being cancelled; one that is being parked will go on."""
     return tx.load(
         Job,
-        "SELECT * FROM jobs WHERE step_id = ? AND state IN ('queued', 'running') AND stop IS NULL",
+        "SELECT * FROM jobs WHERE step_id = ? AND state IN ('queued', 'running') AND stop IS NOT 'cancel'",
         (step_id,),
     )
 
@@ -194,18 +194,27 @@ def last_setup(tx: Tx, project_id: int) -> Job | None:
 
 def page(tx: Tx, *, project_id: int | None, state: str | None, before: int, limit: int) -> Sequence[Job]:
     """Jobs, newest first, by id below `before`; of one project, of one state."""
-    return tx.load_all(
-        Job,
-        "SELECT * FROM jobs WHERE id < ?1 AND (?2 IS NULL OR project_id = ?2) AND (?3 IS NULL OR state = ?3)"
-        " ORDER BY id DESC LIMIT ?4",
-        (before, project_id, state, limit),
-    )
+    match project_id, state:
+        case None, None:
+            sql = "SELECT * FROM jobs WHERE id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Job, sql, (before, limit))
+        case None, _:
+            sql = "SELECT * FROM jobs WHERE state = ? AND id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Job, sql, (state, before, limit))
+        case _, None:
+            sql = "SELECT * FROM jobs WHERE project_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Job, sql, (project_id, before, limit))
+        case _:
+            sql = "SELECT * FROM jobs WHERE project_id = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT ?"
+            return tx.load_all(Job, sql, (project_id, state, before, limit))
 
 
 def counts(tx: Tx, project_id: int | None) -> Sequence[Row]:
     """Rows of kind, state and count; of one project when given."""
+    if project_id is None:
+        return tx.rows("SELECT kind, state, count(*) AS count FROM jobs GROUP BY kind, state ORDER BY kind, state")
     return tx.rows(
-        "SELECT kind, state, count(*) AS count FROM jobs WHERE ?1 IS NULL OR project_id = ?1 GROUP BY kind, state"
+        "SELECT kind, state, count(*) AS count FROM jobs WHERE project_id = ? GROUP BY kind, state"
         " ORDER BY kind, state",
         (project_id,),
     )

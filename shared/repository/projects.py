@@ -46,11 +46,9 @@ def named(tx: Tx, name: str) -> Project | None:
 
 def page(tx: Tx, *, only: int | None, after: int, limit: int) -> Sequence[Project]:
     """Projects by id above `after`; `only` narrows to one."""
-    return tx.load_all(
-        Project,
-        "SELECT * FROM projects WHERE id > ? AND (?2 IS NULL OR id = ?2) ORDER BY id LIMIT ?3",
-        (after, only, limit),
-    )
+    if only is None:
+        return tx.load_all(Project, "SELECT * FROM projects WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+    return tx.load_all(Project, "SELECT * FROM projects WHERE id = ? AND id > ? LIMIT ?", (only, after, limit))
 
 
 def save(tx: Tx, project: Project) -> Project | None:

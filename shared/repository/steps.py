@@ -88,13 +88,11 @@ def save(tx: Tx, step: StepRun) -> StepRun | None:
     return expect(tx, step.id) if changed else None
 
 
-def delete_pending(tx: Tx, protocol_id: int) -> int:
-    """Forget the steps of an earlier plan of which none was ever run; gives how many."""
-    tx.run(
-        "DELETE FROM gates WHERE step_id IN (SELECT id FROM step_runs WHERE protocol_id = ?)",
-        (protocol_id,),
+def delete_untouched(tx: Tx, protocol_id: int) -> int:
+    """Forget the steps of an earlier plan, none of which was ever queued; gives how many."""
+    return tx.run(
+        "DELETE FROM step_runs WHERE protocol_id = ? AND status = 'pending' AND phase IS NULL", (protocol_id,)
     )
-    return tx.run("DELETE FROM step_runs WHERE protocol_id = ? AND status = 'pending'", (protocol_id,))
 
 
 def put_gate(tx: Tx, gate: Gate) -> None:
@@ -119,10 +117,17 @@ def put_gate(tx: Tx, gate: Gate) -> None:
     )
 
 
+def drop_gates(tx: Tx, step_id: int, sha: str) -> None:
+    """Forget the judgements of one commit, because what made it was done anew; what its forge says of it stays."""
+    tx.run("DELETE FROM gates WHERE step_id = ? AND sha = ? AND name IN ('qa', 'approval')", (step_id, sha))
+
+
 def gates(tx: Tx, step_id: int, sha: str | None) -> Sequence[Gate]:
     """The gates of a step for one commit; for all its commits when `sha` is None."""
+    if sha is None:
+        return tx.load_all(
+            Gate, "SELECT * FROM gates WHERE step_id = ? ORDER BY updated_at DESC, sha, name", (step_id,)
+        )
     return tx.load_all(
-        Gate,
-        "SELECT * FROM gates WHERE step_id = ?1 AND (?2 IS NULL OR sha = ?2) ORDER BY updated_at DESC, name",
-        (step_id, sha),
+        Gate, "SELECT * FROM gates WHERE step_id = ? AND sha = ? ORDER BY updated_at DESC, name", (step_id, sha)
     )

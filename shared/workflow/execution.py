@@ -3,14 +3,14 @@
 from msgspec.structs import replace
 
 from shared.errors import Category
-from shared.repository import jobs, protocols, steps
+from shared.repository import protocols, steps
 from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.reports import ExecutionDone
-from shared.schemas.statuses import EventType, Phase, Reason, StepStatus, StepType
+from shared.schemas.statuses import EventType, JobKind, Phase, Reason, StepStatus, StepType, StopRequest
 from shared.states.protocol import ProtocolTrigger
 from shared.states.step import StepTrigger
 from shared.workflow import progress
-from shared.workflow.moves import move_step, save_protocol
+from shared.workflow.moves import move_step, save_protocol, save_step
 from shared.workflow.unit import Unit
 
 
@@ -36,7 +36,8 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: ExecutionDone) ->
     """The agent finished: its commit waits for the gates; without a change the step failed unless that is allowed."""
     protocol, step = _of(unit, job)
     allowed = protocol.policy.allow_no_changes or step.step_type is not StepType.WORK
-    if not report.changed and not allowed:
+    head = report.head_sha or protocol.head_sha
+    if head is None or not (report.changed or allowed):
         move_step(
             unit,
             protocol,
@@ -50,12 +51,13 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: ExecutionDone) ->
         )
         _block(unit, protocol, step, Reason.NO_CHANGES)
         return
-    head = report.head_sha or protocol.head_sha
     pushed = report.head_sha if report.pushed else protocol.pushed_sha
     protocol = save_protocol(unit, replace(protocol, head_sha=head, pushed_sha=pushed))
     executed = replace(
         step, summary=report.summary, feedback=None, head_sha=head, executions=step.executions + 1, qa_asks=0
     )
+    if head == step.head_sha:
+        steps.drop_gates(unit.tx, step.id, head)
     waiting = move_step(
         unit,
         protocol,
@@ -77,27 +79,18 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: ExecutionDone) ->
     progress.advance(unit, protocols.expect(unit.tx, protocol.id))
 
 
-def back_off(unit: Unit, job: Job) -> None:
-    """The execution will be tried again by itself."""
+def back_off(unit: Unit, job: Job, *, lost: bool = False) -> None:
+    """The execution will be tried again by itself; a lost one is counted apart."""
     _, step = _of(unit, job)
     if step.status is StepStatus.RUNNING:
-        saved = steps.save(unit.tx, replace(step, phase=Phase.BACKOFF))
-        if saved is None:
-            raise LookupError(f"step {step.id}")
+        save_step(unit, replace(step, phase=Phase.BACKOFF, continuations=step.continuations + lost))
 
 
 def park(unit: Unit, job: Job) -> None:
     """The execution was stopped and goes on later in the same thread."""
     _, step = _of(unit, job)
     if step.status is StepStatus.RUNNING:
-        steps.save(unit.tx, replace(step, phase=Phase.PARKED))
-
-
-def continue_after_loss(unit: Unit, job: Job) -> None:
-    """The execution lost its worker and will be taken up again."""
-    _, step = _of(unit, job)
-    if step.status is StepStatus.RUNNING:
-        steps.save(unit.tx, replace(step, phase=Phase.BACKOFF, continuations=step.continuations + 1))
+        save_step(unit, replace(step, phase=Phase.PARKED))
 
 
 def give_up(unit: Unit, job: Job, category: Category, message: str) -> None:
@@ -115,7 +108,10 @@ def give_up(unit: Unit, job: Job, category: Category, message: str) -> None:
         job=job,
         message=message,
     )
-    _block(unit, protocol, step, Reason(category))
+    if category is Category.DIVERGED:
+        progress.diverge(unit, protocol, job=job, step_index=step.step_index, message=message)
+    else:
+        _block(unit, protocol, step, Reason(category))
 
 
 def _block(unit: Unit, protocol: Protocol, step: StepRun, cause: Reason) -> None:
@@ -124,15 +120,11 @@ def _block(unit: Unit, protocol: Protocol, step: StepRun, cause: Reason) -> None
     )
 
 
-def note_thread(unit: Unit, job_id: int, token: int, thread_id: str) -> bool:
-    """Remember the step's Codex thread as soon as it is known; False when the lease is lost."""
-    job = jobs.held(unit.tx, job_id, token)
-    if job is None:
-        return False
-    if job.step_id is not None and job.kind == "execute_step_job":
-        step = steps.expect(unit.tx, job.step_id)
-        steps.save(unit.tx, replace(step, thread_id=thread_id))
-    return True
+def note_thread(unit: Unit, job: Job, thread_id: str) -> None:
+    """Remember the step's Codex thread as soon as it is known, unless the step has already gone on without this job."""
+    if job.kind is JobKind.EXECUTE and job.stop is not StopRequest.CANCEL:
+        _, step = _of(unit, job)
+        save_step(unit, replace(step, thread_id=thread_id))
 
 
 def _of(unit: Unit, job: Job) -> tuple[Protocol, StepRun]:

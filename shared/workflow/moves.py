@@ -17,7 +17,7 @@ from shared.workflow.unit import Unit
 
 def refuse_protocol(protocol: Protocol, wanted: str) -> Conflict:
     """The refusal of an action in the protocol's present status."""
-    allowed = protocol_table.allowed_actions(protocol.status)
+    allowed = protocol_table.allowed_actions(protocol.status, protocol.phase)
     ways = f"Possible now: {', '.join(allowed)}." if allowed else "It is over and nothing can change it."
     name = protocol.protocol_name
     message = f"Protocol {name} is {protocol.status}, which does not allow to {wanted}. {ways}"

@@ -23,10 +23,9 @@ def begin(unit: Unit, job: Job, attempt_id: int) -> None:
 
 
 def done(unit: Unit, job: Job, attempt_id: int | None, report: PlanDone) -> None:
-    """The plan is on the branch: its steps replace those of an earlier plan, of which none was ever run."""
+    """The plan is on the branch; the protocol has no other steps. One that was stopped meanwhile learns of it later."""
     protocol = protocols.expect(unit.tx, job.protocol_id or 0)
     protocols.add_plan(unit.tx, report.plan)
-    steps.delete_pending(unit.tx, protocol.id)
     for index, planned in enumerate(report.steps, start=1):
         steps.add(unit.tx, _step(unit, protocol, index, planned))
     waits = protocol.policy.plan_approval
@@ -42,7 +41,7 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: PlanDone) -> None
     )
     phase = Phase.AWAITING_PLAN_APPROVAL if waits else None
     facts: dict[str, Any] = {"steps": len(report.steps), "plan_sha": report.plan.sha256, "sha": report.head_sha}
-    if protocol.status is ProtocolStatus.PAUSED:
+    if protocol.status is not ProtocolStatus.PLANNING:
         saved = save_protocol(unit, replace(accepted, phase=phase))
         unit.say(EventType.PLANNED, saved, job=job, attempt_id=attempt_id, **facts)
         return
@@ -103,5 +102,6 @@ def give_up(unit: Unit, job: Job, category: Category, message: str) -> None:
             job=job,
             **facts,
         )
-    else:
-        unit.say(EventType.PLANNING_FAILED, protocol, job=job, reason=Reason.PLAN_FAILED, **facts)
+        return
+    noted = progress.remember_cause(unit, protocol, Reason.PLAN_FAILED)
+    unit.say(EventType.PLANNING_FAILED, noted, job=job, reason=Reason.PLAN_FAILED, **facts)

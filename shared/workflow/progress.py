@@ -4,23 +4,25 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from shared.repository import jobs, steps
+from shared.repository import jobs, protocols, steps
 from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.statuses import (
     EventType,
     GateName,
+    GateState,
     JobKind,
     JobState,
     Phase,
     ProtocolStatus,
     Reason,
     StepStatus,
+    StopRequest,
 )
 from shared.states.gates import Verdict, judge
-from shared.states.protocol import ProtocolTrigger
-from shared.states.rest import missing_dependencies, resting_status
+from shared.states.protocol import READY, ProtocolTrigger, targets
+from shared.states.rest import missing_dependencies, resting_status, standing_cause, under_way
 from shared.states.step import StepTrigger
-from shared.workflow.moves import move_protocol, move_step, save_protocol
+from shared.workflow.moves import move_protocol, move_step, save_protocol, stop_step_job
 from shared.workflow.unit import Unit
 
 # A protocol that is blocked for one of these is free again as soon as its steps are.
@@ -43,15 +45,18 @@ def queue_execution(
     reason: Reason | None = None,
     feedback: str | None = None,
 ) -> StepRun:
-    """Queue one execution of the step and set its protocol running; guards are the caller's."""
-    job = unit.enqueue(
-        JobKind.EXECUTE, project_id=protocol.project_id, protocol_id=protocol.id, step_id=step.id, payload={}
-    )
-    metadata: dict[str, Any] = {"feedback": feedback} if feedback else {}
-    queued = move_step(
+    """Set the protocol running and queue one execution of the step; guards are the caller's.
+
+    Without `feedback` it gets what was said before and not yet answered, or what the red gates found.
+    """
+    set_running(unit, protocol)
+    job = unit.enqueue(JobKind.EXECUTE, project_id=protocol.project_id, protocol_id=protocol.id, step_id=step.id)
+    told = feedback or step.feedback or findings(unit, step) or None
+    metadata: dict[str, Any] = {"feedback": told} if told else {}
+    return move_step(
         unit,
         protocol,
-        replace(step, feedback=feedback),
+        replace(step, feedback=told),
         trigger,
         event,
         phase=Phase.QUEUED,
@@ -59,8 +64,19 @@ def queue_execution(
         job=job,
         **metadata,
     )
-    set_running(unit, protocol)
-    return queued
+
+
+def findings(unit: Unit, step: StepRun) -> str:
+    """What the red gates of the step's commit say, as feedback for its next execution."""
+    lines: list[str] = []
+    for gate in steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ():
+        if gate.state is not GateState.FAILED:
+            continue
+        lines.append(f"The gate {gate.name} is red on commit {gate.sha}: {gate.summary}")
+        found = gate.evidence.get("findings", ())
+        lines += [f"- {item.get('severity')}: {item.get('file')}: {item.get('message')}" for item in found]
+        lines += [f"- next: {action}" for action in gate.evidence.get("next_actions", ())]
+    return "\n".join(lines)
 
 
 def set_running(unit: Unit, protocol: Protocol) -> Protocol:
@@ -74,7 +90,11 @@ def set_running(unit: Unit, protocol: Protocol) -> Protocol:
             return save_protocol(unit, replace(protocol, phase=None, reason=None))
         case _:
             event = EventType.PROTOCOL_STARTED
-    return move_protocol(unit, protocol, ProtocolTrigger.RUN, event)
+    blocked = protocol.status is ProtocolStatus.BLOCKED
+    running = move_protocol(unit, protocol, ProtocolTrigger.RUN, event)
+    if blocked:
+        wake_jobs(unit, running)
+    return running
 
 
 def queue_qa(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
@@ -92,60 +112,126 @@ def queue_qa(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
     )
 
 
-def evaluate(unit: Unit, protocol: Protocol, step: StepRun, *, feedback: str = "") -> StepRun:
-    """Let the gates of a waiting step decide: completed, repaired, failed, or still waiting."""
+def evaluate(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
+    """Let the gates of a waiting step decide: completed, repaired, failed, or still waiting.
+
+    A repair that is due while the protocol is paused is decided when it goes on.
+    """
     if step.status is not StepStatus.NEEDS_QA:
         return step
     verdict = verdict_of(unit, protocol, step)
+    repairable = step.repairs < protocol.policy.auto_fix
+    waits = repairable and protocol.status is ProtocolStatus.PAUSED
+    if not verdict.passed and (waits or not verdict.failed):
+        return step
+    stop_step_job(unit, step)
     if verdict.passed:
         done = move_step(
             unit, protocol, step, StepTrigger.GATES_PASSED, EventType.STEP_DONE, reason=Reason.GATES_PASSED
         )
         settle(unit, protocol)
         return done
-    if not verdict.failed:
-        return step
-    reason = Reason.CI_FAILED if GateName.CI in verdict.failed else Reason.QA_FAILED
-    if step.repairs < protocol.policy.auto_fix and protocol.status is ProtocolStatus.RUNNING:
-        repaired = replace(step, repairs=step.repairs + 1)
+    if repairable and protocol.status is ProtocolStatus.RUNNING:
         return queue_execution(
             unit,
             protocol,
-            repaired,
+            replace(step, repairs=step.repairs + 1),
             StepTrigger.REPAIR,
             EventType.STEP_REPAIR_ENQUEUED,
             reason=Reason.REPAIR,
-            feedback=feedback or f"The gate {', '.join(verdict.failed)} is red on {step.head_sha}.",
         )
+    reason = Reason.CI_FAILED if GateName.CI in verdict.failed else Reason.QA_FAILED
     failed = move_step(unit, protocol, step, StepTrigger.GATE_FAILED, EventType.STEP_FAILED, reason=reason)
     block(unit, protocol, ProtocolTrigger.STEP_FAILED, Reason.STEP_FAILED, step_index=step.step_index, cause=reason)
     return failed
 
 
 def block(unit: Unit, protocol: Protocol, trigger: ProtocolTrigger, reason: Reason, **metadata: Any) -> Protocol:
-    """Block a running protocol; one that is paused or already blocked stays so, and learns of it when it goes on."""
+    """Block a running protocol; one that is paused learns of it when it goes on, one that is blocked stays so."""
     if protocol.status in {ProtocolStatus.RUNNING, ProtocolStatus.PLANNED}:
         return move_protocol(unit, protocol, trigger, EventType.PROTOCOL_BLOCKED, reason=reason, **metadata)
-    return protocol
+    return remember_cause(unit, protocol, reason)
 
 
-def settle(unit: Unit, protocol: Protocol) -> Protocol:
-    """Draw the conclusions of a step that is settled or free again: complete, unblock, or go on by itself."""
-    if protocol.status not in {ProtocolStatus.PLANNED, ProtocolStatus.RUNNING, ProtocolStatus.BLOCKED}:
+def remember_cause(unit: Unit, protocol: Protocol, reason: Reason) -> Protocol:
+    """Keep for a paused protocol what will block it when it goes on; failed steps speak for themselves."""
+    if protocol.status is not ProtocolStatus.PAUSED or reason is Reason.STEP_FAILED:
         return protocol
-    if protocol.status is ProtocolStatus.BLOCKED and protocol.reason not in STEP_CAUSES:
+    if standing_cause(protocol.reason, (), planned=protocol.plan_sha is not None) is not None:
         return protocol
-    status = resting_status(steps.of_protocol(unit.tx, protocol.id), planned=True, planning=False)
-    if status is ProtocolStatus.COMPLETED:
-        return finish_steps(unit, protocol)
-    if status is ProtocolStatus.CANCELLED:
+    return save_protocol(unit, replace(protocol, reason=reason))
+
+
+def diverge(unit: Unit, protocol: Protocol, *, job: Job, **metadata: Any) -> Protocol:
+    """Somebody else moved the branch: nothing more is done on it until a person has looked."""
+    if targets(protocol.status, ProtocolTrigger.DIVERGED) and protocol.status is not ProtocolStatus.PAUSED:
         return move_protocol(
-            unit, protocol, ProtocolTrigger.STEPS_CANCELLED, EventType.CANCELLED, reason=Reason.STEPS_CANCELLED
+            unit, protocol, ProtocolTrigger.DIVERGED, EventType.DIVERGED, reason=Reason.DIVERGED, job=job, **metadata
         )
-    if protocol.status is ProtocolStatus.BLOCKED and status is not ProtocolStatus.BLOCKED:
-        protocol = move_protocol(unit, protocol, ProtocolTrigger.CAUSE_REMOVED, EventType.PROTOCOL_UNBLOCKED, to=status)
-    advance(unit, protocol)
-    return protocol
+    noted = remember_cause(unit, protocol, Reason.DIVERGED)
+    unit.say(EventType.DIVERGED, noted, job=job, reason=Reason.DIVERGED, **metadata)
+    return noted
+
+
+def settle(unit: Unit, protocol: Protocol) -> None:
+    """Draw the conclusions of a step that is settled or free again: complete, unblock, or go on by itself."""
+    blocked = protocol.status is ProtocolStatus.BLOCKED
+    if protocol.status not in {ProtocolStatus.PLANNED, ProtocolStatus.RUNNING, ProtocolStatus.BLOCKED}:
+        return
+    if blocked and protocol.reason not in STEP_CAUSES:
+        return
+    present = steps.of_protocol(unit.tx, protocol.id)
+    cause = standing_cause(protocol.reason, present, planned=True)
+    match resting_status(present, planned=True, planning=False, cause=cause):
+        case ProtocolStatus.COMPLETED:
+            finish_steps(unit, protocol)
+        case ProtocolStatus.CANCELLED:
+            move_protocol(
+                unit, protocol, ProtocolTrigger.STEPS_CANCELLED, EventType.CANCELLED, reason=Reason.STEPS_CANCELLED
+            )
+        case ProtocolStatus.BLOCKED if blocked:
+            if cause is not protocol.reason:
+                save_protocol(unit, replace(protocol, reason=cause))
+        case ProtocolStatus.BLOCKED if not any(under_way(step) for step in present):
+            # Two had failed, and the one that was retried is done.
+            block(unit, protocol, ProtocolTrigger.STEP_FAILED, Reason.STEP_FAILED)
+        case status:
+            if blocked:
+                protocol = move_protocol(
+                    unit, protocol, ProtocolTrigger.CAUSE_REMOVED, EventType.PROTOCOL_UNBLOCKED, to=status
+                )
+                wake_jobs(unit, protocol)
+            advance(unit, protocol)
+
+
+def to_rest(
+    unit: Unit, protocol: Protocol, trigger: ProtocolTrigger, event: EventType, *, cause: Reason | None
+) -> Protocol:
+    """Go on where the plan and the steps stand now; `cause` is what it was stopped for, None when that is forgiven."""
+    present = steps.of_protocol(unit.tx, protocol.id)
+    plan_job = open_plan_job(unit, protocol)
+    planned = protocol.plan_sha is not None
+    cause = standing_cause(cause, present, planned=planned)
+    status = resting_status(present, planned=planned, planning=plan_job is not None, cause=cause)
+    if status is ProtocolStatus.COMPLETED:
+        moved = move_protocol(unit, protocol, trigger, event, to=ProtocolStatus.RUNNING)
+        wake_jobs(unit, moved)
+        return finish_steps(unit, moved)
+    if status is protocol.status is ProtocolStatus.BLOCKED:
+        event = EventType.PROTOCOL_BLOCKED
+    phase: Phase | None = None
+    if status is ProtocolStatus.PLANNED and protocol.phase is Phase.AWAITING_PLAN_APPROVAL:
+        phase = protocol.phase
+    elif status is ProtocolStatus.PLANNING and plan_job is not None:
+        phase = Phase.EXECUTING if plan_job.state is JobState.RUNNING else Phase.QUEUED
+    reason = Reason.STEPS_CANCELLED if status is ProtocolStatus.CANCELLED else cause
+    moved = move_protocol(unit, protocol, trigger, event, to=status, phase=phase, reason=reason)
+    if not moved.status.terminal:
+        wake_jobs(unit, moved)
+        for step in present:
+            evaluate(unit, protocols.expect(unit.tx, protocol.id), steps.expect(unit.tx, step.id))
+        advance(unit, protocols.expect(unit.tx, protocol.id))
+    return protocols.expect(unit.tx, protocol.id)
 
 
 def finish_steps(unit: Unit, protocol: Protocol) -> Protocol:
@@ -183,7 +269,7 @@ def advance(unit: Unit, protocol: Protocol) -> None:
 def wake_jobs(unit: Unit, protocol: Protocol) -> None:
     """Ring again for what waited while the protocol was paused or blocked."""
     for job in jobs.open_of_protocol(unit.tx, protocol.id):
-        if job.state is JobState.QUEUED:
+        if job.state is JobState.QUEUED and protocol.status in READY[job.kind]:
             unit.ring_again(job)
 
 
@@ -193,10 +279,17 @@ def executing_job(unit: Unit, protocol: Protocol, *, but: StepRun | None = None)
         (
             job
             for job in jobs.open_of_protocol(unit.tx, protocol.id)
-            if job.kind is JobKind.EXECUTE and job.stop is None and (but is None or job.step_id != but.id)
+            if job.kind is JobKind.EXECUTE
+            and job.stop is not StopRequest.CANCEL
+            and (but is None or job.step_id != but.id)
         ),
         None,
     )
+
+
+def open_plan_job(unit: Unit, protocol: Protocol) -> Job | None:
+    """The planning that is queued or under way."""
+    return next((job for job in jobs.open_of_protocol(unit.tx, protocol.id) if job.kind is JobKind.PLAN), None)
 
 
 def _unjudged(unit: Unit, step: StepRun) -> bool:

@@ -12,8 +12,8 @@ from shared.schemas import names
 from shared.schemas.policy import Policy, merged
 from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.statuses import EventType, JobKind, Phase, ProtocolStatus, Reason, StepStatus, StopRequest
-from shared.states.protocol import ProtocolTrigger, targets
-from shared.states.rest import next_step, resting_status
+from shared.states.protocol import READY, ProtocolTrigger, targets
+from shared.states.rest import next_step
 from shared.workflow import find, progress
 from shared.workflow import steps as step_verbs
 from shared.workflow.moves import move_protocol, refuse_protocol, stop_job
@@ -106,17 +106,20 @@ def _either(own: bool | None, setting: bool) -> bool:  # noqa: FBT001  two of a 
 def start_protocol(unit: Unit, protocol_id: int, *, plan: bool = True, version: int | None = None) -> Protocol:
     """Queue the planning, or take the steps that were added by hand as the plan."""
     protocol = _read(unit, protocol_id, version)
-    if not targets(protocol.status, ProtocolTrigger.START):
-        raise refuse_protocol(protocol, "start")
+    if not targets(protocol.status, ProtocolTrigger.START if plan else ProtocolTrigger.START_WITH_STEPS):
+        raise refuse_protocol(protocol, "start" if plan else "start without planning")
+    if progress.open_plan_job(unit, protocol) is not None:
+        raise Conflict(f"{protocol.protocol_name} is being planned already.", type="already-queued")
     present = steps.of_protocol(unit.tx, protocol_id)
-    if any(step.status is not StepStatus.PENDING or step.executions or step.phase for step in present):
-        message = f"Steps of {protocol.protocol_name} were already run; a new plan would lose them. Use run_next_step."
-        raise Conflict(message, type="already-run", status_now=protocol.status, allowed_actions=("run_next_step",))
     if not plan:
         return _start_with_steps(unit, protocol, present)
     if present and protocol.plan_sha is None:
         message = f'{protocol.protocol_name} has steps that were added by hand: start it with {{"plan": false}}.'
         raise Conflict(message, type="steps-present", status_now=protocol.status)
+    if any(step.status is not StepStatus.PENDING or step.phase is not None for step in present):
+        message = f"Steps of {protocol.protocol_name} were already run or settled; a new plan would lose them."
+        raise Conflict(message, type="already-run", status_now=protocol.status, allowed_actions=("run_next_step",))
+    steps.delete_untouched(unit.tx, protocol_id)
     job = unit.enqueue(JobKind.PLAN, project_id=protocol.project_id, protocol_id=protocol.id)
     return move_protocol(
         unit,
@@ -129,6 +132,9 @@ def start_protocol(unit: Unit, protocol_id: int, *, plan: bool = True, version: 
 
 
 def _start_with_steps(unit: Unit, protocol: Protocol, present: Sequence[StepRun]) -> Protocol:
+    if protocol.plan_sha is not None:
+        message = f"{protocol.protocol_name} has its plan already: unblock it, or run its next step."
+        raise Conflict(message, type="planned-already", status_now=protocol.status, allowed_actions=("unblock",))
     if not present:
         message = f"{protocol.protocol_name} has no steps: add some, or start it with planning."
         raise Conflict(message, type="no-steps", status_now=protocol.status)
@@ -142,7 +148,7 @@ def _start_with_steps(unit: Unit, protocol: Protocol, present: Sequence[StepRun]
         steps=len(present),
         plan_sha=accepted.plan_sha,
     )
-    progress.advance(unit, moved)
+    progress.settle(unit, moved)
     return protocols.expect(unit.tx, protocol.id)
 
 
@@ -157,8 +163,12 @@ def approve_plan(unit: Unit, protocol_id: int, *, version: int | None = None) ->
 
 
 def reject_plan(unit: Unit, protocol_id: int, *, feedback: str, version: int | None = None) -> Protocol:
-    """Have it planned again with the feedback."""
+    """Have it planned again with the feedback; the steps of the rejected plan are gone."""
     protocol = _awaiting_approval(unit, protocol_id, version, "reject the plan")
+    if any(step.status is not StepStatus.PENDING for step in steps.of_protocol(unit.tx, protocol_id)):
+        message = f"Steps of {protocol.protocol_name} were settled already; approve the plan, then skip what is wrong."
+        raise Conflict(message, type="already-run", status_now=protocol.status, allowed_actions=("approve_plan",))
+    steps.delete_untouched(unit.tx, protocol_id)
     job = unit.enqueue(JobKind.PLAN, project_id=protocol.project_id, protocol_id=protocol.id)
     return move_protocol(
         unit,
@@ -182,11 +192,15 @@ def _awaiting_approval(unit: Unit, protocol_id: int, version: int | None, wanted
 def pause_protocol(
     unit: Unit, protocol_id: int, *, mode: Literal["drain", "interrupt"] = "drain", version: int | None = None
 ) -> Protocol:
-    """Start nothing new; what runs finishes and counts, or with `interrupt` is stopped and parked."""
+    """Start nothing new; what runs finishes and counts, or with `interrupt` is stopped and parked.
+
+    One that was blocked keeps its reason, so that the pause does not make it forgotten.
+    """
     protocol = _read(unit, protocol_id, version)
     waiting = protocol.phase if protocol.phase is Phase.AWAITING_PLAN_APPROVAL else None
+    reason = protocol.reason if protocol.status is ProtocolStatus.BLOCKED else Reason.OPERATOR
     paused = move_protocol(
-        unit, protocol, ProtocolTrigger.PAUSE, EventType.PAUSED, phase=waiting, reason=Reason.OPERATOR, mode=mode
+        unit, protocol, ProtocolTrigger.PAUSE, EventType.PAUSED, phase=waiting, reason=reason, mode=mode
     )
     if mode == "interrupt":
         for job in jobs.open_of_protocol(unit.tx, protocol_id):
@@ -200,38 +214,23 @@ def resume_protocol(unit: Unit, protocol_id: int, *, version: int | None = None)
     protocol = _read(unit, protocol_id, version)
     if protocol.status is not ProtocolStatus.PAUSED:
         raise refuse_protocol(protocol, "resume")
-    return _to_rest(unit, protocol, ProtocolTrigger.RESUME, EventType.RESUMED)
+    return progress.to_rest(unit, protocol, ProtocolTrigger.RESUME, EventType.RESUMED, cause=protocol.reason)
 
 
 def unblock_protocol(unit: Unit, protocol_id: int, *, version: int | None = None) -> Protocol:
-    """Go on because a person says that the cause is gone; a failed step is one that only its own actions remove."""
+    """Go on because a person says that the cause is gone; a failed step is one that only its own actions remove.
+
+    With a failed step behind another cause it stays blocked, now by that step.
+    """
     protocol = _read(unit, protocol_id, version)
     if protocol.status is not ProtocolStatus.BLOCKED:
         raise refuse_protocol(protocol, "unblock")
     failed = [step for step in steps.of_protocol(unit.tx, protocol_id) if step.status is StepStatus.FAILED]
-    if failed:
+    if failed and protocol.reason in progress.STEP_CAUSES:
         message = f"Step {failed[0].step_index} is still failed: retry, approve, skip or cancel it."
         allowed = ("run_next_step", "retry_latest", "cancel", "fail")
         raise Conflict(message, type="step-failed", status_now=protocol.status, allowed_actions=allowed)
-    return _to_rest(unit, protocol, ProtocolTrigger.CAUSE_REMOVED, EventType.PROTOCOL_UNBLOCKED)
-
-
-def _to_rest(unit: Unit, protocol: Protocol, trigger: ProtocolTrigger, event: EventType) -> Protocol:
-    present = steps.of_protocol(unit.tx, protocol.id)
-    planning = any(job.kind is JobKind.PLAN for job in jobs.open_of_protocol(unit.tx, protocol.id))
-    status = resting_status(present, planned=protocol.plan_sha is not None, planning=planning)
-    if status is ProtocolStatus.COMPLETED:
-        status = ProtocolStatus.RUNNING
-        moved = move_protocol(unit, protocol, trigger, event, to=status)
-        return progress.finish_steps(unit, moved)
-    reason = {ProtocolStatus.BLOCKED: Reason.STEP_FAILED, ProtocolStatus.CANCELLED: Reason.STEPS_CANCELLED}.get(status)
-    waiting = status is ProtocolStatus.PLANNED and protocol.phase is Phase.AWAITING_PLAN_APPROVAL
-    phase = Phase.AWAITING_PLAN_APPROVAL if waiting else None
-    moved = move_protocol(unit, protocol, trigger, event, to=status, phase=phase, reason=reason)
-    if not moved.status.terminal:
-        progress.wake_jobs(unit, moved)
-        progress.advance(unit, moved)
-    return protocols.expect(unit.tx, protocol.id)
+    return progress.to_rest(unit, protocol, ProtocolTrigger.CAUSE_REMOVED, EventType.PROTOCOL_UNBLOCKED, cause=None)
 
 
 def cancel_protocol(unit: Unit, protocol_id: int, *, version: int | None = None) -> Protocol:
@@ -253,7 +252,9 @@ def run_next_step(unit: Unit, protocol_id: int, *, version: int | None = None) -
     protocol = _read(unit, protocol_id, version)
     if not targets(protocol.status, ProtocolTrigger.RUN):
         raise refuse_protocol(protocol, "run a step")
-    step = next_step(steps.of_protocol(unit.tx, protocol_id))
+    present = steps.of_protocol(unit.tx, protocol_id)
+    repair = protocol.status is ProtocolStatus.BLOCKED and any(step.status is StepStatus.FAILED for step in present)
+    step = next_step(present, repair=repair)
     if step is None:
         message = f"{protocol.protocol_name} has no step that waits for its start."
         raise Conflict(message, type="no-step-to-run", status_now=protocol.status)
@@ -263,6 +264,8 @@ def run_next_step(unit: Unit, protocol_id: int, *, version: int | None = None) -
 def retry_latest(unit: Unit, protocol_id: int, *, version: int | None = None) -> StepRun:
     """Retry the lowest failed step, the one that the others wait for."""
     protocol = _read(unit, protocol_id, version)
+    if not targets(protocol.status, ProtocolTrigger.RUN):
+        raise refuse_protocol(protocol, "retry a step")
     failed = next((step for step in steps.of_protocol(unit.tx, protocol_id) if step.status is StepStatus.FAILED), None)
     if failed is None:
         raise NotFound(f"{protocol.protocol_name} has no failed step.", type="no-failed-step")
@@ -272,9 +275,11 @@ def retry_latest(unit: Unit, protocol_id: int, *, version: int | None = None) ->
 def open_pr(unit: Unit, protocol_id: int, *, version: int | None = None) -> Job:
     """Queue the publishing of the branch as it stands."""
     protocol = _read(unit, protocol_id, version)
-    fit = {ProtocolStatus.PLANNED, ProtocolStatus.RUNNING, ProtocolStatus.BLOCKED, ProtocolStatus.COMPLETED}
-    if protocol.status not in fit or protocol.head_sha is None:
+    if protocol.status not in READY[JobKind.OPEN_PR]:
         raise refuse_protocol(protocol, "open a PR")
+    if protocol.head_sha is None:
+        message = f"{protocol.protocol_name} has no commit yet: there is nothing to publish."
+        raise Conflict(message, type="nothing-to-publish", status_now=protocol.status)
     if any(job.kind is JobKind.OPEN_PR for job in jobs.open_of_protocol(unit.tx, protocol_id)):
         raise Conflict(f"{protocol.protocol_name} is being published already.", type="already-queued")
     job = unit.enqueue(JobKind.OPEN_PR, project_id=protocol.project_id, protocol_id=protocol_id)

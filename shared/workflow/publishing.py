@@ -8,7 +8,7 @@ from shared.errors import Category
 from shared.repository import projects, protocols
 from shared.schemas.records import Job
 from shared.schemas.reports import PublishDone, SetupDone
-from shared.schemas.statuses import EventType, Reason
+from shared.schemas.statuses import EventType, ProtocolStatus, Reason
 from shared.states.protocol import ProtocolTrigger
 from shared.workflow import progress
 from shared.workflow.moves import save_protocol
@@ -19,7 +19,9 @@ def published(unit: Unit, job: Job, report: PublishDone) -> None:
     """The branch is at the remote, or the note says why not."""
     protocol = protocols.expect(unit.tx, job.protocol_id or 0)
     if report.pushed:
-        protocol = save_protocol(unit, replace(protocol, pushed_sha=report.sha))
+        paused = protocol.status is ProtocolStatus.PAUSED and protocol.reason is Reason.PUBLISH_FAILED
+        reason = Reason.OPERATOR if paused else protocol.reason
+        protocol = save_protocol(unit, replace(protocol, pushed_sha=report.sha, reason=reason))
     unit.say(
         EventType.BRANCH_PUSHED,
         protocol,
@@ -30,11 +32,16 @@ def published(unit: Unit, job: Job, report: PublishDone) -> None:
         note=report.note,
         url=report.url,
     )
+    if report.pushed and protocol.status is ProtocolStatus.BLOCKED and protocol.reason is Reason.PUBLISH_FAILED:
+        progress.to_rest(unit, protocol, ProtocolTrigger.CAUSE_REMOVED, EventType.PROTOCOL_UNBLOCKED, cause=None)
 
 
 def not_published(unit: Unit, job: Job, category: Category, message: str) -> None:
-    """Publishing failed for good: a running protocol is blocked until somebody looks."""
+    """Publishing failed for good: a running protocol is blocked until it succeeds or somebody unblocks it."""
     protocol = protocols.expect(unit.tx, job.protocol_id or 0)
+    if category is Category.DIVERGED:
+        progress.diverge(unit, protocol, job=job, message=message)
+        return
     facts: dict[str, Any] = {"cause": category.value, "message": message}
     progress.block(unit, protocol, ProtocolTrigger.JOB_FAILED, Reason.PUBLISH_FAILED, **facts)
 

@@ -61,7 +61,7 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: QaDone) -> None:
                 attempt_id=attempt_id,
                 summary=report.summary,
             )
-            progress.evaluate(unit, protocol, judged, feedback=_feedback(report))
+            progress.evaluate(unit, protocol, judged)
 
 
 def give_up(unit: Unit, job: Job, category: Category, message: str) -> None:
@@ -95,13 +95,6 @@ def wait(unit: Unit, job: Job) -> None:
     _, step = _of(unit, job)
     if step.status is StepStatus.NEEDS_QA:
         save_step(unit, replace(step, phase=Phase.QA_QUEUED))
-
-
-def _feedback(report: QaDone) -> str:
-    lines = [f"QA rejected commit {report.sha}: {report.summary}"]
-    lines += [f"- {item.get('severity')}: {item.get('file')}: {item.get('message')}" for item in report.findings]
-    lines += [f"- next: {action}" for action in report.next_actions]
-    return "\n".join(lines)
 
 
 def _set_gate(unit: Unit, protocol: Protocol, step: StepRun, attempt_id: int | None, report: QaDone) -> None:

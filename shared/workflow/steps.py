@@ -10,7 +10,7 @@ from shared.schemas.records import Gate, Protocol, StepRun
 from shared.schemas.statuses import EventType, GateName, GateState, Phase, ProtocolStatus, Reason, StepStatus, StepType
 from shared.states.protocol import ProtocolTrigger, targets
 from shared.states.rest import missing_dependencies
-from shared.states.step import StepTrigger, target
+from shared.states.step import StepTrigger, allowed_actions, target
 from shared.workflow import find, plan_files, progress
 from shared.workflow.moves import move_step, refuse_protocol, refuse_step, save_protocol, stop_step_job
 from shared.workflow.unit import Unit
@@ -35,12 +35,15 @@ def add_step(
     _check_version(version, protocol.version, protocol.status)
     if protocol.status.terminal or protocol.status is ProtocolStatus.PLANNING:
         raise refuse_protocol(protocol, "add a step")
+    if progress.open_plan_job(unit, protocol) is not None:
+        message = f"{protocol.protocol_name} is being planned; add the step to the plan that comes of it."
+        raise Conflict(message, type="being-planned", status_now=protocol.status)
     present = steps.of_protocol(unit.tx, protocol_id)
     index = max((step.step_index for step in present), default=0) + 1 if step_index is None else step_index
     if any(step.step_index == index for step in present):
         raise Conflict(f"Step {index} of {protocol.protocol_name} exists already.", type="index-taken")
-    if index > LAST_INDEX:
-        raise Invalid(f"step_index must be at most {LAST_INDEX}")
+    if not 0 <= index <= LAST_INDEX:
+        raise Invalid(f"step_index must be from 0 to {LAST_INDEX}")
     known = {step.step_index for step in present}
     if strangers := sorted(set(depends_on) - known):
         raise Invalid(f"depends_on names step {strangers[0]}, which does not exist")
@@ -97,7 +100,8 @@ def _revise_plan(unit: Unit, protocol: Protocol, present: Sequence[StepRun]) -> 
     )
     protocols.add_plan(unit.tx, plan)
     accepted = plan.sha256 if protocol.plan_sha is not None else None
-    revised = save_protocol(unit, replace(protocol, plan_revision=plan.revision, plan_sha=accepted))
+    phase = None if protocol.phase is Phase.AWAITING_MERGE else protocol.phase
+    revised = save_protocol(unit, replace(protocol, plan_revision=plan.revision, plan_sha=accepted, phase=phase))
     unit.say(EventType.PLAN_REVISED, revised, revision=plan.revision, plan_sha=plan.sha256)
     return revised
 
@@ -142,7 +146,7 @@ def approve_step(
     if step.status is StepStatus.FAILED and not reason:
         message = f"Step {step.step_index} failed ({step.reason}); completing it needs a reason."
         raise Conflict(
-            message, type="reason-needed", status_now=step.status, allowed_actions=("retry", "skip", "cancel")
+            message, type="reason-needed", status_now=step.status, allowed_actions=allowed_actions(step.status)
         )
     if step.head_sha is not None:
         _set_gate(unit, protocol, step, GateState.PASSED, reason or "approved")
@@ -276,7 +280,9 @@ def _check_startable(unit: Unit, protocol: Protocol, step: StepRun) -> None:
     if missing := missing_dependencies(step, everything):
         message = f"Step {step.step_index} waits for step {', '.join(str(index) for index in missing)}."
         raise Conflict(message, type="dependencies-open", status_now=step.status)
-    if progress.executing_job(unit, protocol, but=step) is not None:
+    # While it is blocked nothing starts, and another step's job may wait for just this repair.
+    busy = progress.executing_job(unit, protocol, but=step) is not None
+    if busy and protocol.status is not ProtocolStatus.BLOCKED:
         message = f"Another step of {protocol.protocol_name} is being executed; its branch serves one at a time."
         raise Conflict(message, type="branch-busy", status_now=step.status)
 

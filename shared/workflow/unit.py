@@ -148,8 +148,12 @@ class Unit:
         return job
 
     def ring_again(self, job: Job) -> None:
-        """Give a queued job a new dispatch whose bell is rung after the commit, if it is due."""
+        """Give a queued job that had to rest a new dispatch; its bell is rung after the commit, if it is due.
+
+        The rest is no waiting for a worker: the queue's timeout counts from now.
+        """
         due = job.run_at <= self.now
-        again = jobs.requeue(self.tx, msgspec.structs.replace(job, dispatched_at=self.now if due else None))
+        rested = msgspec.structs.replace(job, run_at=max(job.run_at, self.now), dispatched_at=self.now if due else None)
+        again = jobs.requeue(self.tx, rested)
         if due:
             self.to_ring.append(again)

@@ -1,0 +1,89 @@
+"""What a claim opens: the attempt, the move of the step or protocol, and everything that the worker needs to know."""
+
+from shared.repository import attempts, projects, protocols, steps
+from shared.schemas.records import Attempt, Job, Project, Protocol, StepRun
+from shared.schemas.reports import Claim, Usage
+from shared.schemas.statuses import AttemptState, JobKind
+from shared.workflow import execution, planning, quality
+from shared.workflow.unit import Unit
+
+_ROLES = {JobKind.PLAN: "planning", JobKind.EXECUTE: "exec", JobKind.QA: "qa"}
+
+
+def begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
+    """Open what was just claimed."""
+    project = None if job.project_id is None else projects.get(unit.tx, job.project_id)
+    if project is None or protocol is None or not job.kind.runs_codex:
+        plan = None if protocol is None else protocols.plan(unit.tx, protocol.id, protocol.plan_revision)
+        return Claim(job=job, project=project, protocol=protocol, plan=plan)
+    step = None if job.step_id is None else steps.expect(unit.tx, job.step_id)
+    earlier = tuple(attempts.of_job(unit.tx, job.id))
+    model = _model(unit, job, project, protocol, step)
+    start = step.head_sha if job.kind is JobKind.QA and step else protocol.head_sha
+    attempt = attempts.open_for(unit.tx, job, start_sha=start, model=model)
+    match job.kind:
+        case JobKind.EXECUTE:
+            step = execution.begin(unit, job, attempt.id)
+        case JobKind.QA:
+            step = quality.begin(unit, job, attempt.id)
+        case _:
+            planning.begin(unit, job, attempt.id)
+    resume = _to_resume(unit, attempt, step, earlier)
+    return Claim(
+        job=job,
+        project=project,
+        protocol=protocols.expect(unit.tx, protocol.id),
+        step=step,
+        steps=tuple(steps.of_protocol(unit.tx, protocol.id)),
+        plan=protocols.plan(unit.tx, protocol.id, protocol.plan_revision),
+        attempt=attempt,
+        earlier=earlier,
+        resume=resume,
+        used=_used(unit, resume),
+        judged_from=_judged_from(unit, step) if job.kind is JobKind.QA else None,
+        model=model,
+    )
+
+
+def _model(unit: Unit, job: Job, project: Project, protocol: Protocol, step: StepRun | None) -> str:
+    """Whom to ask: the step's model, then the protocol's, the project's default for this role, and the setting."""
+    role = _ROLES[job.kind]
+    asked = step.model if step is not None and job.kind is JobKind.EXECUTE else None
+    return asked or protocol.model or project.default_models.get(role) or unit.rules.models.get(role, "")
+
+
+def _to_resume(unit: Unit, now: Attempt, step: StepRun | None, earlier: tuple[Attempt, ...]) -> Attempt | None:
+    """The attempt whose Codex thread fits the worktree: a parked one, or the one that made the last commit."""
+    if earlier:
+        last = earlier[-1]
+        parked = last.state is AttemptState.PARKED and last.thread_id is not None
+        return last if parked and last.start_sha == now.start_sha else None
+    if now.kind is not JobKind.EXECUTE or step is None or step.thread_id is None or step.executions == 0:
+        return None
+    for attempt in attempts.of_thread(unit.tx, step.thread_id):
+        fits = attempt.state is AttemptState.SUCCEEDED and attempt.head_sha == now.start_sha
+        if fits and attempt.model == now.model and attempt.kind is JobKind.EXECUTE:
+            return attempt
+    return None
+
+
+def _used(unit: Unit, resume: Attempt | None) -> Usage:
+    """What a thread has used so far: Codex counts on from there."""
+    if resume is None or resume.thread_id is None:
+        return Usage()
+    talked = attempts.of_thread(unit.tx, resume.thread_id)
+    return Usage(
+        thread_id=resume.thread_id,
+        input_tokens=sum(attempt.input_tokens for attempt in talked),
+        cached_input_tokens=sum(attempt.cached_input_tokens for attempt in talked),
+        output_tokens=sum(attempt.output_tokens for attempt in talked),
+        reasoning_output_tokens=sum(attempt.reasoning_output_tokens for attempt in talked),
+    )
+
+
+def _judged_from(unit: Unit, step: StepRun | None) -> str | None:
+    """The commit that the step's first accepted execution began at, so that QA sees all of its work."""
+    if step is None:
+        return None
+    accepted = attempts.first_accepted(unit.tx, step.id)
+    return accepted.start_sha if accepted else step.start_sha
