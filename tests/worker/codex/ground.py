@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import codex_cli_bin
 import msgspec
+import pytest
 
 from services.local.scripted_model import Script, parse_script
-from services.worker.codex.config import Mode
+from services.worker.codex.config import Mode, Sandbox
 from services.worker.codex.events import AgentMessage, Event, ItemCompleted
 from services.worker.codex.leftovers import RunMarker
 from services.worker.codex.request import CodexRequest
@@ -27,6 +29,16 @@ SCHEMA: dict[str, Any] = {
     "required": ["summary"],
     "additionalProperties": False,
 }
+
+
+def _sandbox_works() -> bool:
+    with TemporaryDirectory() as home:
+        probe = [CODEX, "sandbox", "--", "/bin/sh", "-c", "true"]
+        return subprocess.run(probe, env={"CODEX_HOME": home}, capture_output=True, check=False).returncode == 0
+
+
+SANDBOX = Sandbox.REQUIRED if _sandbox_works() else Sandbox.OFF
+needs_sandbox = pytest.mark.skipif(SANDBOX is Sandbox.OFF, reason="this machine allows no user namespaces")
 
 
 def script(*turns: dict[str, Any]) -> Script:
@@ -78,6 +90,7 @@ class Ground:
             model="mock-model",
             base_url=base_url,
             api_key="sk-test-key",
+            sandbox=SANDBOX,
             step_timeout_s=60,
             silence_timeout_s=60,
             grace_s=1,

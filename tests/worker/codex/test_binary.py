@@ -6,7 +6,7 @@ import pytest
 
 from services.worker.codex.binary import TESTED_VERSION, SandboxProbe, Source, find_codex
 from shared.errors import Category, JobError
-from tests.worker.codex.ground import CODEX, Ground
+from tests.worker.codex.ground import CODEX, Ground, needs_sandbox
 
 
 async def test_the_wheel_is_found_by_itself_and_is_the_tested_version() -> None:
@@ -32,6 +32,7 @@ async def test_what_is_no_codex_is_refused_with_how_to_install_it(tmp_path: Path
     assert caught.value.category is Category.CODEX_MISSING
 
 
+@needs_sandbox
 async def test_the_sandbox_of_this_machine_works(ground: Ground) -> None:
     await SandboxProbe(CODEX, ground.root / "probe").check()
 
@@ -42,6 +43,17 @@ async def test_a_missing_sandbox_is_an_error_that_says_what_to_do(ground: Ground
         await probe.check()
     assert caught.value.category is Category.SANDBOX_MISSING
     assert "bwrap: Creating new namespace failed" in caught.value.message
+
+
+@needs_sandbox
+async def test_a_machine_without_user_namespaces_is_noticed(ground: Ground) -> None:
+    inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    program = ground.root / "codex"
+    program.write_text(f"#!/bin/sh\nexec unshare --user --map-root-user sh -c '{inside}' sh {CODEX} \"$@\"\n")
+    program.chmod(0o755)
+    with pytest.raises(JobError, match="Creating new namespace failed") as caught:
+        await SandboxProbe(program, ground.root / "probe").check()
+    assert caught.value.category is Category.SANDBOX_MISSING
 
 
 async def test_a_sandbox_that_holds_nothing_back_is_a_missing_one(ground: Ground) -> None:

@@ -17,7 +17,7 @@ from services.worker.codex.request import CodexFailed
 from services.worker.codex.runner import recall_run, run_codex
 from shared.errors import Category, JobError
 from tests.waiting import eventually
-from tests.worker.codex.ground import ANSWER, SCHEMA, Ground, Heard, alive, script
+from tests.worker.codex.ground import ANSWER, SCHEMA, Ground, Heard, alive, needs_sandbox, script
 
 CHANGE = {"command": "printf 'def add(a, b):\\n    return a + b\\n' > calc.py"}
 DONE = {"answer": ANSWER, "usage": {"input_tokens": 100, "cached_input_tokens": 40, "output_tokens": 10}}
@@ -387,6 +387,7 @@ async def test_silence_while_a_command_runs_is_the_commands_own(ground: Ground, 
     assert (await run_codex(request, on_event=heard)).rc == 0
 
 
+@needs_sandbox
 async def test_a_reading_run_changes_nothing(ground: Ground, heard: Heard) -> None:
     async with ScriptedModel(script(CHANGE, DONE)) as model:
         await run_codex(ground.request(model.base_url, mode=Mode.READ, output_schema=SCHEMA), on_event=heard)

@@ -171,7 +171,10 @@ def test_a_command_that_cannot_be_started_is_told(supervise: Supervise) -> None:
 def test_an_ordinary_user_can_run_it() -> None:
     nobody = pwd.getpwnam("nobody")
     with TemporaryDirectory(dir="/var/tmp") as folder:
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        try:
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        except OSError:
+            pytest.skip("there is nobody else in this user namespace")
         names = [f"{folder}/lock", f"{folder}/exit.json", "/dev/null", "60", "1"]
         reading, lifeline = os.pipe()
         command = ["/bin/sh", "-c", "sleep 300 & setsid sleep 301 & id -u"]

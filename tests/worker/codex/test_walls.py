@@ -12,7 +12,7 @@ from services.worker.codex.config import Mode, Sandbox
 from services.worker.codex.events import ItemCompleted, Warned
 from services.worker.codex.request import CodexRequest, CodexResult
 from services.worker.codex.runner import run_codex
-from tests.worker.codex.ground import ANSWER, Ground, Heard, script
+from tests.worker.codex.ground import ANSWER, Ground, Heard, needs_sandbox, script
 
 UNKNOWN_MODEL = (
     "Model metadata for `mock-model` not found. Defaulting to fallback metadata; this can degrade performance and "
@@ -32,6 +32,7 @@ async def outcome(ground: Ground, heard: Heard, *commands: str, **changes: Any) 
     return json.dumps([i for i in json.loads(model.requests[-1].body)["input"] if i["type"].endswith("_output")])
 
 
+@needs_sandbox
 async def test_the_environment_of_a_command_holds_no_secret(
     ground: Ground, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ async def test_without_the_sandbox_the_agent_still_finds_nothing_of_the_worker_b
     assert "sk-test-key" in told
 
 
+@needs_sandbox
 @pytest.mark.parametrize("mode", list(Mode))
 async def test_codex_home_and_denied_folders_cannot_be_read(ground: Ground, heard: Heard, mode: Mode) -> None:
     private = {"trees/2/plan.md", "repos/2.git/HEAD", "db/deksdenflow.sqlite", "attempts/0/prompt.md"}
@@ -69,6 +71,7 @@ async def test_codex_home_and_denied_folders_cannot_be_read(ground: Ground, hear
     assert "First" in told
 
 
+@needs_sandbox
 async def test_a_resumed_thread_cannot_read_its_new_codex_home(ground: Ground, heard: Heard) -> None:
     turns = ({"answer": ANSWER}, {"command": "cat $CODEX_HOME/config.toml; echo hi > new; true"}, {"answer": ANSWER})
     async with ScriptedModel(script(*turns)) as model:
@@ -82,6 +85,7 @@ async def test_a_resumed_thread_cannot_read_its_new_codex_home(ground: Ground, h
     assert (ground.worktree / "new").exists()
 
 
+@needs_sandbox
 @pytest.mark.parametrize("command", ["git commit -qam Mine", "git branch mine", "git tag mine"])
 async def test_the_agent_cannot_change_the_repository(ground: Ground, heard: Heard, command: str) -> None:
     before = ground.git("-C", str(ground.mirror), "for-each-ref")
@@ -91,6 +95,7 @@ async def test_the_agent_cannot_change_the_repository(ground: Ground, heard: Hea
     assert ground.git("-C", str(ground.mirror), "for-each-ref") == before
 
 
+@needs_sandbox
 @pytest.mark.parametrize("command", ["echo gitdir: /x > .git", "mv .git old", "rm .git", "ln -sf /x .git"])
 async def test_the_agent_cannot_move_the_worktree_to_another_repository(
     ground: Ground, heard: Heard, command: str
@@ -100,6 +105,7 @@ async def test_the_agent_cannot_move_the_worktree_to_another_repository(
     assert (ground.worktree / ".git").read_text() == before
 
 
+@needs_sandbox
 async def test_the_agent_cannot_push(ground: Ground, heard: Heard) -> None:
     before = ground.git("-C", str(ground.root / "source"), "for-each-ref")
     source = ground.root / "source"
@@ -108,6 +114,7 @@ async def test_the_agent_cannot_push(ground: Ground, heard: Heard) -> None:
     assert ground.git("-C", str(source), "for-each-ref") == before
 
 
+@needs_sandbox
 async def test_the_agent_writes_nowhere_but_to_the_worktree_and_its_tmpdir(ground: Ground, heard: Heard) -> None:
     outside = ground.root / "trees" / "outside"
     told = await outcome(ground, heard, f"touch {outside}; touch in && touch $TMPDIR/t && touch ~/h && echo fine")
