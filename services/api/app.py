@@ -52,6 +52,7 @@ def create_app(
 ) -> Litestar:
     """The API over these doors; who opened them closes them."""
     registry = registry or new_registry()
+    document = docs.Document()
     desk = Desk(settings, database, flow, vault)
     app = Litestar(
         route_handlers=[
@@ -60,7 +61,7 @@ def create_app(
             *ROUTES,
             *health_routes({"database": database_check(database), "redis": redis_check(queue)}),
             metrics_route(registry, settings.api_token),
-            *docs.docs_routes(),
+            *docs.docs_routes(document),
         ],
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
         guards=[Gate(settings, database)],
@@ -69,7 +70,7 @@ def create_app(
         exception_handlers=problem_handlers(),
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
-        openapi_config=_openapi_config(),
+        openapi_config=_openapi_config(document),
         debug=False,
     )
     return put_front(app, meter=HttpMeter(registry), peers=Peers(settings.trusted_proxies))
@@ -78,7 +79,7 @@ def create_app(
 @get("/", opt={"open": True}, sync_to_thread=False, tags=["service"])
 def root() -> RootAnswer:
     """Where to go from here."""
-    return RootAnswer(service="api", docs="/docs", openapi="/openapi.json", health="/health")
+    return RootAnswer(service="api", docs="/docs", openapi="/schema/openapi.json", health="/health")
 
 
 @route(
@@ -101,15 +102,15 @@ def _operation_id(handler: HTTPRouteHandler, _method: object, _path: object) -> 
     return f"{min(handler.tags or {'service'})}_{handler.handler_name}"
 
 
-def _openapi_config() -> OpenAPIConfig:
+def _openapi_config(document: docs.Document) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="DeksdenFlow",
         version=VERSION,
         summary="Runs OpenAI's Codex CLI over git repositories, step by step, and keeps the record.",
         description=docs.INTRODUCTION,
         contact=Contact(name="DeksdenFlow"),
-        path="/schema",
-        render_plugins=[],
+        openapi_router=docs.schema_router(),
+        render_plugins=[document],
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
         components=Components(

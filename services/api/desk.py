@@ -60,7 +60,8 @@ class Desk:
         if etag is None:
             return _response(Stored(200, {}, msgspec.json.encode(answer)))
         headers = {"etag": etag, "cache-control": "private, no-cache"}
-        if request.headers.get("if-none-match") == etag:
+        # Tokens are used while the version stays.
+        if request.headers.get("if-none-match") == etag and not hasattr(answer, "usage"):
             return _response(Stored(304, headers, b""))
         return _response(Stored(200, headers, msgspec.json.encode(answer)))
 
@@ -138,7 +139,11 @@ class Page(msgspec.Struct, frozen=True):
 
     def _place(self, cursor: str) -> int:
         try:
-            name, _, place = base64.b64decode(cursor + "==", altchars=b"-_", validate=True).decode().partition(":")
+            name, _, place = (
+                base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+                .decode()
+                .partition(":")
+            )
             found = int(place) if name == self.name and place.isascii() and place.isdecimal() else -1
         except (binascii.Error, ValueError):
             found = -1

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, Router, get
+from litestar.enums import OpenAPIMediaType
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 
 from services.api.openapi import Doc, complete
 
@@ -31,15 +33,6 @@ TAGS = {
     "queue": "Background work.",
     "access": "Tokens, secrets and webhook addresses of a project.",
     "service": "Health, metrics, documentation.",
-}
-
-HTML_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none';"
-    " form-action 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "x-frame-options": "DENY",
 }
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -74,38 +67,43 @@ class Operation(msgspec.Struct, frozen=True):
     answers: list[tuple[str, str, str | None]]
 
 
-class _Pages:
-    """The document and its page, each drawn at the first request."""
+class Document(OpenAPIRenderPlugin):
+    """`/schema/openapi.json`: the document, completed; drawn at the first request."""
 
     def __init__(self) -> None:
-        self.document = functools.cache(complete)
+        super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
+        self.of = functools.cache(complete)
 
-    @functools.cache  # noqa: B019  one object per app
-    def json(self, app: Litestar) -> bytes:
-        return msgspec.json.encode(self.document(app))
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Doc) -> bytes:  # noqa: ARG002  the base's signature
+        """The document as JSON."""
+        return self._encoded(request.app)
 
-    @functools.cache  # noqa: B019  one object per app
-    def html(self, app: Litestar) -> str:
-        return draw(self.document(app))
+    @functools.cache  # noqa: B019  it lives as long as its app
+    def _encoded(self, app: Litestar) -> bytes:
+        return msgspec.json.encode(self.of(app))
 
 
-def docs_routes() -> list[HTTPRouteHandler]:
-    """`/openapi.json`, `/docs` and its style; open to everybody, since they tell nothing of this installation."""
-    pages = _Pages()
+def schema_router() -> Router:
+    """The router that Litestar puts the document on."""
+    return Router("/schema", route_handlers=[], opt={"open": True}, include_in_schema=False)
 
-    @get("/openapi.json", opt={"open": True}, include_in_schema=False, sync_to_thread=False)
-    def document(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return Response(pages.json(request.app), media_type="application/vnd.oai.openapi+json")
+
+def docs_routes(document: Document) -> list[HTTPRouteHandler]:
+    """`/docs` and its style; open to everybody, since they tell nothing of this installation."""
+
+    @functools.cache
+    def drawn(app: Litestar) -> str:
+        return draw(document.of(app))
 
     @get("/docs", opt={"open": True}, include_in_schema=False, sync_to_thread=False)
     def page(request: Request[Any, Any, Any]) -> Response[str]:
-        return Response(pages.html(request.app), media_type="text/html", headers=HTML_HEADERS)
+        return Response(drawn(request.app), media_type="text/html")
 
     @get("/docs/style.css", opt={"open": True}, include_in_schema=False, sync_to_thread=False)
     def style() -> Response[str]:
         return Response((FOLDER / "docs.css").read_text(), media_type="text/css")
 
-    return [document, page, style]
+    return [page, style]
 
 
 def draw(doc: Doc) -> str:

@@ -64,7 +64,7 @@ def complete(app: Litestar) -> Doc:
     doc: Doc = app.openapi_schema.to_schema()
     doc["components"]["schemas"] = _schemas()
     doc["components"]["responses"] = {kind.__name__: _problem(kind) for kind in _refusals()} | {"Failure": _failure()}
-    for path, method, handler in _handlers(app):
+    for path, method, handler in handlers_of(app):
         operation = doc["paths"].get(path, {}).get(method)
         if operation is not None:
             _complete_operation(operation, method, path, handler)
@@ -83,7 +83,8 @@ def _schemas() -> Doc:
     return found
 
 
-def _handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+def handlers_of(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+    """Every handler with its path and method, in lower case."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             for method in sorted(getattr(handler, "http_methods", ())):
@@ -146,10 +147,11 @@ def _describe_success(success: Doc, responses: Doc, method: str) -> None:
     """The headers of versioned things; a GET of one may be answered 304."""
     schemas = [content.get("schema", {}) for content in success.get("content", {}).values()]
     name = next((schema["$ref"].rpartition("/")[2] for schema in schemas if "$ref" in schema), "")
-    if "version" not in getattr(getattr(answers, name, None), "__struct_fields__", ()):
+    fields = getattr(getattr(answers, name, None), "__struct_fields__", ())
+    if "version" not in fields:
         return
     success["headers"]["ETag"] = ETAG
-    if method == "get":
+    if method == "get" and "usage" not in fields:
         responses["304"] = {"description": "You have this version already (If-None-Match).", "headers": {"ETag": ETAG}}
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from services.api import showing
 from services.api.auth import ApiRequest
@@ -28,7 +29,7 @@ ADMIN = {"admin": True}
 
 @post("/projects/{project_id:int}/tokens", tags=TAGS, opt=ADMIN)
 async def create_token(
-    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: CreateToken
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[CreateToken]
 ) -> Response[NewTokenAnswer]:
     """Make an access token; its text is shown in this answer and never again."""
     made = new_token("project")
@@ -75,7 +76,7 @@ async def revoke_token(
 
 @put("/projects/{project_id:int}/secrets/{name:str}", tags=TAGS, opt=ADMIN, status_code=204)
 async def put_secret(
-    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, name: SecretName, data: PutSecret
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, name: SecretName, data: JSONBody[PutSecret]
 ) -> None:
     """Store or replace a secret; it is never shown again."""
     if (data.value is None) == (data.file_name is None):
@@ -112,7 +113,7 @@ async def delete_secret(
 
 @post("/projects/{project_id:int}/hooks", tags=TAGS, opt=ADMIN)
 async def create_hook(
-    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: CreateHook
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[CreateHook]
 ) -> Response[NewHookAnswer]:
     """Make an address for the webhooks of a forge; its secret is shown in this answer and never again."""
     scheme = _scheme_of(data)

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Response, get, patch, post
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from services.api import showing
 from services.api.auth import ApiRequest
@@ -26,7 +27,7 @@ NOTHING = Nothing()
 
 @post("/projects", tags=TAGS, opt={"admin": True})
 async def register_project(
-    request: ApiRequest, desk: NamedDependency[Desk], data: CreateProject
+    request: ApiRequest, desk: NamedDependency[Desk], data: JSONBody[CreateProject]
 ) -> Response[ProjectAnswer]:
     """Register a repository, and queue the setup job that clones it and checks its base branch."""
 
@@ -71,7 +72,7 @@ async def read_project(
 
 @patch("/projects/{project_id:int}", tags=TAGS, opt={"admin": True, "if_match": "needed"})
 async def change_project(
-    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: ChangeProject
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[ChangeProject]
 ) -> Response[ProjectAnswer]:
     """Change a project; running protocols keep the policy that they started with."""
     version = version_wanted(request, needed=True)
@@ -94,7 +95,7 @@ async def set_up_project(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     project_id: ProjectId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[JobAnswer]:
     """Queue the setup again, after its cause of failure was removed."""
     return await desk.act(request, lambda unit: showing.job(projects.set_up_project(unit, project_id)), status=202)

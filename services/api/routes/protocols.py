@@ -5,7 +5,7 @@ from typing import Annotated
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from services.api import showing
 from services.api.auth import ApiRequest
@@ -30,7 +30,7 @@ Revision = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="W
 
 @post("/projects/{project_id:int}/protocols", tags=TAGS)
 async def open_protocol(
-    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: OpenProtocol
+    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[OpenProtocol]
 ) -> Response[ProtocolAnswer]:
     """Open a protocol run: one task on one branch of its own."""
     if data.protocol_name is None and not data.description.strip():
@@ -97,7 +97,7 @@ async def read_plan(
 
 @post(f"{ACTIONS}/start", tags=TAGS, opt=VERSIONED, status_code=202)
 async def start(
-    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: StartProtocol = START
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[StartProtocol] = START
 ) -> Response[ProtocolAnswer]:
     """Queue the planning, or take the steps that were added by hand as the plan."""
     version = version_wanted(request)
@@ -114,7 +114,7 @@ async def approve_plan(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[ProtocolAnswer]:
     """Open the plan that waits for its approval."""
     version = version_wanted(request)
@@ -123,7 +123,7 @@ async def approve_plan(
 
 @post(f"{ACTIONS}/reject_plan", tags=TAGS, opt=VERSIONED, status_code=202)
 async def reject_plan(
-    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: Feedback
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[Feedback]
 ) -> Response[ProtocolAnswer]:
     """Have it planned again with this feedback."""
     version = version_wanted(request)
@@ -137,7 +137,7 @@ async def reject_plan(
 
 @post(f"{ACTIONS}/pause", tags=TAGS, opt=VERSIONED, status_code=200)
 async def pause(
-    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: PauseProtocol = PAUSE
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[PauseProtocol] = PAUSE
 ) -> Response[ProtocolAnswer]:
     """Start nothing new; what runs finishes and counts, or is parked."""
     version = version_wanted(request)
@@ -151,7 +151,7 @@ async def resume(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[ProtocolAnswer]:
     """Go on from where its plan and steps stand now."""
     version = version_wanted(request)
@@ -163,7 +163,7 @@ async def unblock(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[ProtocolAnswer]:
     """Go on, since the cause of the block was removed."""
     version = version_wanted(request)
@@ -175,7 +175,7 @@ async def cancel(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[ProtocolAnswer]:
     """End it for good: open steps become cancelled, what runs is stopped, late results change nothing."""
     version = version_wanted(request)
@@ -184,7 +184,7 @@ async def cancel(
 
 @post(f"{ACTIONS}/fail", tags=TAGS, opt=VERSIONED, status_code=200)
 async def fail(
-    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: Because
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[Because]
 ) -> Response[ProtocolAnswer]:
     """Give a blocked protocol run up for good."""
     version = version_wanted(request)
@@ -198,7 +198,7 @@ async def run_next_step(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
     """Queue the lowest step that waits for its start; the answer is that step."""
     version = version_wanted(request)
@@ -212,7 +212,7 @@ async def retry_latest(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
     """Queue the failed step that the others wait for once more; the answer is that step."""
     version = version_wanted(request)
@@ -226,7 +226,7 @@ async def open_pr(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     protocol_id: ProtocolId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[JobAnswer]:
     """Queue the publishing of the branch as it stands; the answer is the job."""
     version = version_wanted(request)

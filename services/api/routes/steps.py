@@ -5,7 +5,7 @@ from typing import Annotated
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from services.api import showing
 from services.api.auth import ApiRequest
@@ -31,7 +31,7 @@ Sha = Annotated[
 
 @post("/protocols/{protocol_id:int}/steps", tags=TAGS, opt=VERSIONED)
 async def add_step(
-    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: AddStep
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[AddStep]
 ) -> Response[StepAnswer]:
     """Add a step while the protocol is open; the plan gets a new revision. If-Match is the protocol's ETag."""
     version = version_wanted(request)
@@ -97,7 +97,7 @@ async def run(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     step_id: StepId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
     """Queue the execution of a pending or failed step."""
     version = version_wanted(request)
@@ -109,7 +109,7 @@ async def run_qa(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     step_id: StepId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
     """Queue a QA run on the commit of an executed step."""
     version = version_wanted(request)
@@ -118,7 +118,7 @@ async def run_qa(
 
 @post(f"{ACTIONS}/approve", tags=TAGS, opt=VERSIONED, status_code=200)
 async def approve(
-    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: ApproveStep = APPROVE
+    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: JSONBody[ApproveStep] = APPROVE
 ) -> Response[StepAnswer]:
     """Approve what the step has done; with a reason, even against open gates."""
     version = version_wanted(request)
@@ -131,7 +131,7 @@ async def approve(
 
 @post(f"{ACTIONS}/reject", tags=TAGS, opt=VERSIONED, status_code=202)
 async def reject(
-    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: Feedback
+    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: JSONBody[Feedback]
 ) -> Response[StepAnswer]:
     """Send an executed step back with what was found."""
     version = version_wanted(request)
@@ -145,7 +145,7 @@ async def reject(
 
 @post(f"{ACTIONS}/retry", tags=TAGS, opt=VERSIONED, status_code=202)
 async def retry(
-    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: RetryStep = RETRY
+    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: JSONBody[RetryStep] = RETRY
 ) -> Response[StepAnswer]:
     """Execute a failed or waiting step once more."""
     version = version_wanted(request)
@@ -160,7 +160,7 @@ async def retry(
 
 @post(f"{ACTIONS}/skip", tags=TAGS, opt=VERSIONED, status_code=200)
 async def skip(
-    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: Because
+    request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId, data: JSONBody[Because]
 ) -> Response[StepAnswer]:
     """Go on without the step; it counts as settled."""
     version = version_wanted(request)
@@ -172,7 +172,7 @@ async def cancel(
     request: ApiRequest,
     desk: NamedDependency[Desk],
     step_id: StepId,
-    data: Nothing = NOTHING,  # noqa: ARG001  refuses unknown fields
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
     """End an open step; what works on it is stopped."""
     version = version_wanted(request)

@@ -1,0 +1,151 @@
+"""The API as it runs, but for the server: a real database, its own app behind an ASGI transport, a worker's hand."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from litestar import Litestar
+
+from services.api.app import create_app
+from shared.queue import Queue
+from shared.repository import meta
+from shared.repository.database import Database, Row, Tx, open_database, wall_clock
+from shared.schemas.reports import Claim, ExecutionDone, Failed, PlanDone, PlannedStep, QaDone, Usage
+from shared.schemas.statuses import JobKind, StepType
+from shared.secret import Secret
+from shared.security import Vault
+from shared.settings import Settings
+from shared.workflow import plan_files
+from shared.workflow.door import Workflow, rules_of
+from shared.workflow.jobs import claim_job, note_attempt, note_commit, release
+from shared.workflow.unit import Caller
+
+WORKER = Caller(actor="worker")
+TOKEN = "an-admin-token-for-tests-only"
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
+# Nothing listens there: the API works without Redis.
+NO_REDIS = "redis://127.0.0.1:1/0"
+SHA = "a" * 40
+
+
+class Clock:
+    """The wall clock, which a test may turn."""
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+
+    def __call__(self) -> int:
+        return wall_clock() + self.ahead_ms
+
+
+class House:
+    """The running app, its client, and its doors for setting the scene and for looking at what was stored."""
+
+    def __init__(self, settings: Settings, app: Litestar, database: Database, flow: Workflow, vault: Vault) -> None:
+        self.settings, self.app, self.database, self.flow, self.vault = settings, app, database, flow, vault
+        self.clock = Clock()
+        self.client = httpx.AsyncClient()
+
+    async def rows(self, sql: str, *params: Any) -> list[Row]:
+        def look(tx: Tx) -> list[Row]:
+            return tx.rows(sql, params)
+
+        return await self.database.read(look)
+
+    async def project(self, name: str = "shop", **fields: Any) -> int:
+        body = {"name": name, "git_url": f"https://github.com/acme/{name}.git"} | fields
+        answer = await self.client.post("/projects", json=body, headers=ADMIN)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    async def project_token(self, project_id: int) -> str:
+        answer = await self.client.post(f"/projects/{project_id}/tokens", json={"name": "ci"}, headers=ADMIN)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["token"]
+
+    async def protocol(self, project_id: int, **fields: Any) -> int:
+        body = {"description": "Add a dark theme."} | fields
+        answer = await self.client.post(f"/projects/{project_id}/protocols", json=body, headers=ADMIN)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    async def planned(self, project_id: int, *titles: str, **fields: Any) -> int:
+        """A protocol run whose plan has these steps."""
+        protocol_id = await self.protocol(project_id, **fields)
+        await self.client.post(f"/protocols/{protocol_id}/actions/start", headers=ADMIN)
+        await self.plan(*(titles or ("One", "Two")))
+        return protocol_id
+
+    async def executed(self, project_id: int, **fields: Any) -> tuple[int, int]:
+        """A protocol run and its first step, which waits to be judged."""
+        protocol_id = await self.planned(project_id, **fields)
+        step = await self.client.post(f"/protocols/{protocol_id}/actions/run_next_step", headers=ADMIN)
+        await self.execute()
+        return protocol_id, step.json()["id"]
+
+    async def plan(self, *titles: str) -> None:
+        """Do the newest planning job."""
+        claim = await self.claim(JobKind.PLAN)
+        assert claim.protocol is not None
+        steps = tuple(
+            PlannedStep(title=title, type=StepType.WORK, instructions=f"Do {title}.", depends_on=()) for title in titles
+        )
+        lines = [
+            plan_files.Line(number, step.title, step.type, step.instructions, step.depends_on)
+            for number, step in enumerate(steps, 1)
+        ]
+        plan = plan_files.compose(
+            claim.protocol, revision=1, summary="A plan", plan_md="# Plan", context_md="", lines=lines, now=0
+        )
+        await self._end(claim, PlanDone(plan=plan, steps=steps, start_sha="0" * 40, head_sha="1" * 40, pushed=False))
+
+    async def execute(self, sha: str = SHA, directory: str | None = None) -> Claim:
+        """Do the newest execution."""
+        claim = await self.claim(JobKind.EXECUTE)
+        if directory is not None:
+            await self.flow.run(WORKER, note_attempt, claim.job.id, claim.job.token, Usage(), directory)
+        report = ExecutionDone(summary="Did it", changed=True, head_sha=sha, pushed=False)
+        await self.flow.run(WORKER, note_commit, claim.job.id, claim.job.token, sha, report)
+        await self._end(claim, report)
+        return claim
+
+    async def judge(self, verdict: str, sha: str = SHA) -> None:
+        """Do the newest QA run."""
+        claim = await self.claim(JobKind.QA)
+        await self._end(claim, QaDone(sha=sha, verdict=verdict, summary="Looked at it"))  # pyright: ignore[reportArgumentType]
+
+    async def fail(self, kind: JobKind, failure: Failed) -> None:
+        """Let the newest job of the kind fail."""
+        await self._end(await self.claim(kind), failure)
+
+    async def claim(self, kind: JobKind) -> Claim:
+        (job, *_) = await self.rows("SELECT * FROM jobs WHERE kind = ? AND state = 'queued' ORDER BY id DESC", kind)
+        claim = await self.flow.run(WORKER, claim_job, job["id"], job["dispatch"], "w1")
+        assert claim is not None
+        return claim
+
+    async def _end(self, claim: Claim, ending: Any) -> None:
+        usage = Usage(thread_id="t1", input_tokens=100, cached_input_tokens=40, output_tokens=10)
+        assert await self.flow.run(WORKER, release, claim.job.id, claim.job.token, ending, usage)
+
+
+@asynccontextmanager
+async def open_house(folder: Path, *, redis: str = NO_REDIS, **changes: Any) -> AsyncIterator[House]:
+    """An API with an admin token unless `changes` say otherwise; the client sends no credential by itself."""
+    defaults: dict[str, Any] = {"api_token": Secret(TOKEN), "workspaces_dir": folder / "work"}
+    settings = msgspec.structs.replace(Settings(redis_url=Secret(redis)), **(defaults | changes))
+    clock = Clock()
+    async with open_database(folder / "flow.sqlite", clock=clock) as database:
+        queue = Queue.from_url(redis, await database.read(meta.instance))
+        flow = Workflow(database, queue, rules_of(settings))
+        vault = Vault(Secret("a key that is only good for tests"))
+        house = House(settings, create_app(settings, database, flow, queue, vault), database, flow, vault)
+        house.clock = clock
+        transport = httpx.ASGITransport(house.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            house.client = client
+            yield house
+        await queue.close()

@@ -1,0 +1,55 @@
+"""ETag, If-Match and If-None-Match: nobody overwrites what he has not seen."""
+
+import httpx
+import pytest
+
+from tests.api.house import House
+
+
+async def test_an_action_on_a_stale_version_is_refused_and_changes_nothing(
+    house: House, admin: httpx.AsyncClient
+) -> None:
+    protocol = await house.protocol(await house.project())
+    path = f"/protocols/{protocol}"
+    seen = (await admin.get(path)).headers["etag"]
+    await admin.post(f"{path}/actions/start", headers={"if-match": seen})
+    refused = await admin.post(f"{path}/actions/cancel", headers={"if-match": seen})
+    assert refused.status_code == 412
+    assert (await admin.get(path)).json()["status"] == "planning"
+
+
+@pytest.mark.parametrize("given", ['W/"1"', '"x"', "x", '""', '"99999999999999999999"', '"1", "2"'])
+async def test_what_is_no_etag_of_ours_fits_no_version(house: House, admin: httpx.AsyncClient, given: str) -> None:
+    protocol = await house.protocol(await house.project())
+    refused = await admin.post(f"/protocols/{protocol}/actions/cancel", headers={"if-match": given})
+    assert refused.status_code == 412
+
+
+async def test_a_star_fits_any_version(house: House, admin: httpx.AsyncClient) -> None:
+    protocol = await house.protocol(await house.project())
+    done = await admin.post(f"/protocols/{protocol}/actions/cancel", headers={"if-match": "*"})
+    assert done.status_code == 200
+
+
+async def test_the_etag_is_the_version(house: House, admin: httpx.AsyncClient) -> None:
+    _, step = await house.executed(await house.project())
+    answer = await admin.get(f"/steps/{step}")
+    assert answer.headers["etag"] == f'"{answer.json()["version"]}"'
+
+
+async def test_who_has_the_version_already_is_not_sent_it_again(house: House, admin: httpx.AsyncClient) -> None:
+    path = f"/projects/{await house.project()}"
+    seen = (await admin.get(path)).headers["etag"]
+    same = await admin.get(path, headers={"if-none-match": seen})
+    assert (same.status_code, same.content) == (304, b"")
+    await admin.patch(path, json={"name": "new"}, headers={"if-match": seen})
+    assert (await admin.get(path, headers={"if-none-match": seen})).status_code == 200
+
+
+async def test_tokens_used_since_are_seen_though_the_version_is_the_same(
+    house: House, admin: httpx.AsyncClient
+) -> None:
+    protocol, _ = await house.executed(await house.project())
+    path = f"/protocols/{protocol}"
+    seen = (await admin.get(path)).headers["etag"]
+    assert (await admin.get(path, headers={"if-none-match": seen})).status_code == 200
