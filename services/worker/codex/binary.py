@@ -51,8 +51,9 @@ class CodexBinary(msgspec.Struct, frozen=True):
 async def find_codex(configured: Path | None, *, search_path: str | None = None) -> CodexBinary:
     """Find Codex by the setting, else the wheel, else PATH; JobError(CODEX_MISSING) says how to install it."""
     path, source = _locate(configured, search_path)
-    code, said = await _ask([str(path), "--version"], {"PATH": search_path or os.defpath, "HOME": "/nonexistent"})
-    match = re.fullmatch(r"codex-cli (\S+)", said.strip())
+    code, said = await _ask([str(path), "--version"], {"PATH": search_path or os.defpath, "HOME": os.devnull})
+    # Into this HOME not even root can write, which Codex warns of before it answers.
+    match = re.search(r"^codex-cli (\S+)$", said, re.MULTILINE)
     if code != 0 or match is None:
         message = f"{path} does not answer as Codex does (exit code {code}: {said.strip()[:200]!r}). {_INSTALL}"
         raise JobError(Category.CODEX_MISSING, message)
