@@ -29,7 +29,8 @@ SECURE_PROTOCOLS = frozenset({"https", "ssh"})
 class Git:
     """Mirrors, worktrees and commits below one folder. Several of these, in several processes, may share the folder.
 
-    `allow_local` admits origins that are paths of this machine. `extra_env` is for proxies and certificate files.
+    `allow_local` admits origins that are paths of this machine. `extra_env` is for proxies, certificate
+    files and the socket of an ssh agent.
     Submodules: their entries are carried along unchanged; their content is neither fetched nor looked into.
     """
 
@@ -66,6 +67,10 @@ class Git:
         return (await self._process.run(["--version"])).text
 
     # Mirrors and origins
+
+    def has_mirror(self, project_id: int) -> bool:
+        """Whether the repository was cloned, and is still here."""
+        return self._layout.mirror(project_id).is_dir()
 
     async def setup_mirror(self, project_id: int, remote: Remote, base_branch: str) -> MirrorInfo:
         """Clone the repository, or bring the mirror up to date; REPOSITORY when it is empty or has no such branch."""

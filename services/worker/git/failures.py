@@ -70,6 +70,7 @@ _TALKS_TO_ORIGIN: Final = frozenset({"fetch", "ls-remote", "push"})  # elsewhere
 _FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _LOCKED: Final = re.compile(r"unable to create '[^']*\.lock': file exists", re.IGNORECASE)
 _MOVED: Final = re.compile(r"cannot lock ref .* (but expected|already exists)", re.IGNORECASE)
+_TELLING: Final = re.compile(r"fatal|error|remote: error|!|ssh:|host key|.*permission denied \(", re.IGNORECASE)
 
 
 def job_error(verb: str, code: int, stderr: str) -> JobError:
@@ -106,5 +107,5 @@ def is_locked(error: JobError) -> bool:
 
 def _telling_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if re.match(r"(fatal|error|remote: error|ERROR|!)", line)]
+    told = [line for line in lines if _TELLING.match(line)]
     return (told or lines or [""])[0][:MAX_LINE_CHARS]

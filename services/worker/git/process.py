@@ -16,6 +16,7 @@ from msgspec import Struct
 from services.worker.git.failures import job_error
 from shared.errors import Category, JobError
 
+SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_STDERR_BYTES: Final = 16_384
 TERM_GRACE_S: Final = 5.0
 _CHUNK: Final = 65_536
@@ -74,8 +75,8 @@ class Output(Struct, frozen=True):
 class GitProcess:
     """Runs git commands in the fixed environment.
 
-    `protocols` are git's names of the transports that may be used; `extra_env` is for proxies and certificate files and
-    cannot override what is fixed. `redact` takes known secrets out of what git says on stderr.
+    `protocols` are git's names of the transports that may be used. `extra_env` is for proxies, certificate files and
+    the socket of an ssh agent; it cannot override what is fixed. `redact` takes known secrets out of git's complaints.
     """
 
     def __init__(
@@ -95,7 +96,8 @@ class GitProcess:
         self.redact = redact
         self.local_timeout_s = local_timeout_s
         self.network_timeout_s = network_timeout_s
-        self._env = {**extra_env, **_fixed_env(home, protocols)}
+        path = [str(Path(binary).parent), SYSTEM_PATH] if "/" in binary else [SYSTEM_PATH]
+        self._env = {**extra_env, **_fixed_env(home, protocols), "PATH": ":".join(path)}
 
     async def run(
         self,
@@ -148,14 +150,14 @@ class GitProcess:
 
 
 def _fixed_env(home: Path, protocols: frozenset[str]) -> dict[str, str]:
-    known_hosts = str(home / "known_hosts").replace("\\", "\\\\").replace('"', '\\"')
+    known_hosts = str(home / "known_hosts").replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    option = f'UserKnownHostsFile="{known_hosts}"'
     ssh = (
         "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=20"
         " -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ForwardAgent=no"
-        f" -o 'UserKnownHostsFile=\"{known_hosts}\"'"
+        f" -o {shlex.quote(option)}"
     )
     return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
         "LC_ALL": "C.UTF-8",

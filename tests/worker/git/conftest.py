@@ -1,5 +1,6 @@
 """What the git tests may ask for: an origin with two files, the door, and a worktree on a branch of its own."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,16 @@ FIRST_FILES = {"README.md": "# Sample\n", "src/app.py": "print('hello')\n"}
 NAME = "0001-greet"
 
 
+@pytest.fixture(scope="session")
+def _first_origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("first") / "theirs"
+    Origin(folder).commit(FIRST_FILES)
+    return folder
+
+
 @pytest.fixture
-def origin(tmp_path: Path) -> Origin:
-    origin = Origin(tmp_path / "theirs")
-    origin.commit(FIRST_FILES)
-    return origin
+def origin(tmp_path: Path, _first_origin: Path) -> Origin:
+    return Origin(shutil.copytree(_first_origin, tmp_path / "theirs"))
 
 
 @pytest.fixture

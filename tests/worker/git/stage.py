@@ -33,15 +33,17 @@ def plain_git(where: Path, *args: str, check: bool = True, stdin: str = "") -> s
 
 
 class Origin:
-    """A bare repository, and somebody's clone of it to work in."""
+    """A bare repository, and somebody's clone of it to work in; a copy of the folder is another one."""
 
     def __init__(self, folder: Path) -> None:
         self.bare = folder / "origin.git"
         self.clone = folder / "somebody"
+        if folder.exists():
+            return
         self.clone.mkdir(parents=True)
         plain_git(self.clone, "init", "--quiet", "--initial-branch=main")
         plain_git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
-        plain_git(self.clone, "remote", "add", "origin", str(self.bare))
+        plain_git(self.clone, "remote", "add", "origin", "../origin.git")
 
     @property
     def url(self) -> str:

@@ -1,6 +1,8 @@
 """Setting up and fetching a mirror."""
 
 import asyncio
+import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -87,6 +89,24 @@ async def test_a_path_with_spaces_quotes_and_umlauts_is_a_path(git: Git, tmp_pat
     origin = Origin(tmp_path / 'it\'s "Bücher" $HOME; x')
     first = origin.commit({"ä b.txt": "x"})
     assert (await git.setup_mirror(1, Remote(origin.url), "main")).base_sha == first
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository away")
+async def test_a_local_repository_of_another_user_can_be_read_and_written(
+    git: Git, origin: Origin, remote: Remote
+) -> None:
+    for path in [origin.bare, *origin.bare.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    assert plain_git(origin.clone, "ls-remote", "origin", check=False) == ""
+    base = (await git.setup_mirror(1, remote, "main")).base_sha
+    assert (await git.push(1, remote, "0001-x", base, None)).sha == base
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh")
+async def test_ssh_is_started_with_options_that_it_knows(git: Git, free_port: int) -> None:
+    with pytest.raises(JobError, match="Connection refused") as caught:
+        await git.remote_head(Remote(f"ssh://git@127.0.0.1:{free_port}/x"), "main")
+    assert caught.value.category is Category.NETWORK
 
 
 async def test_what_is_gone_at_the_origin_goes_and_our_branches_stay(
