@@ -1,5 +1,6 @@
 """Asks Codex for one answer: runs it for a claimed job, has a bad answer corrected once, and counts what it cost."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Agent:
-    """Codex, as the jobs use it; the binary is looked for once, the sandbox probed before each use until it works."""
+    """Codex, as the jobs use it."""
 
     def __init__(self, settings: Settings, redact: Callable[[str], str], *, login_home: Path | None = None) -> None:
         self._settings = settings
@@ -45,17 +46,21 @@ class Agent:
         self._login_home = login_home
         self._root = settings.workspaces_dir.absolute()
         self._scope = scope_of(self._root)
-        self._binary: CodexBinary | None = None
-        self._probe: SandboxProbe | None = None
+        self._asking = asyncio.Lock()
+        self._ready: CodexBinary | None = None
 
-    async def ready(self, *, afresh: bool = False) -> CodexBinary:
-        """The binary, found and with a working sandbox; JobError says what is missing and what to do."""
-        if self._binary is None or afresh:
-            self._binary = await find_codex(self._settings.codex_bin)
-        if self._settings.codex_sandbox == "required":
-            self._probe = self._probe or SandboxProbe(self._binary.path, self._root / "probe")
-            await self._probe.check(afresh=afresh)
-        return self._binary
+    async def ready(self) -> CodexBinary:
+        """The binary, found and with a working sandbox; JobError says what is missing and what to do.
+
+        A good answer is kept; a bad one is asked anew, so that what was put right works without a restart.
+        """
+        async with self._asking:
+            if self._ready is None:
+                binary = await find_codex(self._settings.codex_bin)
+                if self._settings.codex_sandbox == "required":
+                    await SandboxProbe(binary.path, self._root / "probe").check()
+                self._ready = binary
+            return self._ready
 
     @property
     def sandbox(self) -> str:

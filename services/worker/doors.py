@@ -1,13 +1,10 @@
-"""What every job is given: the doors to Codex, git and the workflow, and the paths below the workspaces."""
-
-from collections.abc import Callable
-
-import structlog
+"""What every job is given: the doors to Codex and git, and the token for a project's origin."""
 
 from services.worker.agent import Agent
 from services.worker.git.door import Git
 from services.worker.git.records import Credential, Remote
 from shared.errors import Category, JobError, SealError
+from shared.redaction import Redactor
 from shared.repository import projects
 from shared.repository.database import Database
 from shared.schemas.names import url_host
@@ -18,21 +15,19 @@ from shared.settings import Settings
 
 FORGE_TOKEN = "forge_token"  # noqa: S105  the name of a secret
 
-log = structlog.stdlib.get_logger(__name__)
-
 
 class Doors:
     """The outside world, as jobs may touch it."""
 
     def __init__(
-        self, settings: Settings, database: Database, vault: Vault, git: Git, agent: Agent, learn: Callable[[str], None]
+        self, settings: Settings, database: Database, vault: Vault, git: Git, agent: Agent, redactor: Redactor
     ) -> None:
         self.settings = settings
         self.git = git
         self.agent = agent
+        self.redactor = redactor
         self._database = database
         self._vault = vault
-        self._learn = learn
 
     async def remote_of(self, project: Project) -> Remote:
         """The project's origin with the token for its host: the project's own, else the one of the settings."""
@@ -42,7 +37,7 @@ class Doors:
         token = await self._own_token(project) or self._settings_token(host)
         if token is None:
             return Remote(project.git_url)
-        self._learn(token.reveal())
+        self.redactor.learn(token.reveal())
         return Remote(project.git_url, Credential(host, token))
 
     async def _own_token(self, project: Project) -> Secret | None:

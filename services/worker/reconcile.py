@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from services.worker.codex.leftovers import RunMarker, kill_run
-from shared.errors import JobError, Refusal
+from shared.errors import JobError, Unavailable
 from shared.repository import jobs
 from shared.repository.database import Tx
 from shared.schemas.records import Job
@@ -28,6 +28,7 @@ UNANSWERED_MS = 5_000
 # A lease whose heartbeat stands still for so long, on our own clock, is over; six beats fit in.
 SILENT_S = 60.0
 RINGS = 64
+OLD_FILE_S = 3600.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,24 +40,30 @@ class Ownership:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.owner = owner
         self._folder = folder
-        self._path = folder / owner
-        self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(folder / owner, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_dead(self, owner: str) -> bool:
         """Whether another worker's lock is free; one whose file is not here (another host) counts as alive."""
-        path = self._folder / owner
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._folder / owner, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         finally:
             os.close(descriptor)
         return True
+
+    def tidy(self, needed: Container[str | None]) -> None:
+        """Remove the files of dead workers that nobody will ask for any more."""
+        for file in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another worker tidies too
+                old = time.time() - file.stat().st_mtime > OLD_FILE_S  # a new one may not be locked yet
+                if old and file.name not in needed and self.is_dead(file.name):
+                    file.unlink()
 
     def close(self) -> None:
         """Give the lock back. The file stays for those who look whether its owner is dead."""
@@ -70,7 +77,11 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 class Reconciler:
-    """Safe to run in every worker at once: whatever it does is one compare-and-set that only one of them wins."""
+    """Safe to run in every worker at once: whatever it does is one compare-and-set that only one of them wins.
+
+    `live` are the jobs that this worker holds itself, by their ids; `last_tick` is the monotonic time of the last round
+    that did all of its work.
+    """
 
     def __init__(
         self,
@@ -98,7 +109,7 @@ class Reconciler:
         self._woken.set()
 
     async def run(self) -> None:
-        """Pump and take back until cancelled."""
+        """Pump and take back until cancelled, whatever goes wrong in a round."""
         while True:
             self._woken.clear()
             wait = PUMP_S
@@ -108,8 +119,10 @@ class Reconciler:
                     await self.take_back()
                     self._looked_at = self._monotonic()
                 self.last_tick = self._monotonic()
-            except Refusal as refusal:
-                log.warning("reconcile_refused", error=str(refusal))
+            except Unavailable as refusal:
+                log.warning("reconcile_waits", error=str(refusal))
+            except Exception:  # who heals must outlive what it cannot heal; readiness tells when it heals nothing
+                log.exception("reconcile_failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._woken.wait()
@@ -130,14 +143,21 @@ class Reconciler:
         self._seen = {job.id: self._sight(job) for job in running}
         for job in running:
             why = self._why_lost(job)
-            if why is None:
-                continue
-            try:
-                await kill_run(self._marker(job.id, job.token))
-            except JobError as error:
-                log.warning("kill_unconfirmed", job=job.id, error=str(error))
-                continue
+            if why is not None:
+                await self._take_back(job, why)
+        self._ownership.tidy({job.owner for job in running})
+
+    async def _take_back(self, job: Job, why: str) -> None:
+        try:
+            await kill_run(self._marker(job.id, job.token))
             taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, Lost(message=why))
+        except JobError as error:
+            log.warning("kill_unconfirmed", job=job.id, error=error.message)
+        except Unavailable:
+            raise
+        except Exception:  # one job that cannot be released must not keep the others
+            log.exception("not_taken_back", job=job.id)
+        else:
             if taken:
                 log.warning("job_taken_back", job=job.id, owner=job.owner, why=why)
                 self.wake()
@@ -149,11 +169,13 @@ class Reconciler:
         return _Seen(job.token, job.heartbeat, self._monotonic())
 
     def _why_lost(self, job: Job) -> str | None:
+        silent = self._monotonic() - self._seen[job.id].since
         if job.owner == self._ownership.owner:
-            return None if job.id in self._live else "Its own worker does not know it any more."
+            # What was claimed or released just now may be told to us before it is told to who runs it.
+            forgotten = job.id not in self._live and silent > 0
+            return "Its own worker does not know it any more." if forgotten else None
         if job.owner is not None and self._ownership.is_dead(job.owner):
             return f"Its worker {job.owner} is dead."
-        silent = self._monotonic() - self._seen[job.id].since
         if silent > SILENT_S:
             return f"Its worker {job.owner} has shown no life for {silent:.0f} s."
         return None

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -13,7 +14,11 @@ from shared.schemas.records import Attempt, Plan, Project, Protocol
 from shared.schemas.reports import ExecutionDone, PlanDone
 from shared.workflow.plan_files import FOLDER
 
+R = TypeVar("R", ExecutionDone, PlanDone)
+
 SUBJECT_CHARS = 100
+DIFF_BYTES = 5_000_000
+CONTEXT = "context.md"
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -39,18 +44,22 @@ def facts_of(lease: Lease) -> tuple[Project, Protocol, Attempt]:
     return claim.project, claim.protocol, claim.attempt
 
 
-def committed(lease: Lease) -> Attempt | None:
-    """An earlier attempt of this job that had committed when it was lost: its work is adopted, not repeated."""
-    return next((each for each in reversed(lease.claim.earlier) if each.head_sha and each.result), None)
+async def reach(doors: Doors, project: Project, protocol: Protocol) -> Remote:
+    """The project's origin; its mirror is there afterwards, fetched again if it was lost."""
+    remote = await doors.remote_of(project)
+    if not doors.git.has_mirror(project.id):
+        await doors.git.setup_mirror(project.id, remote, protocol.base_branch)
+    return remote
 
 
 async def take_ground(doors: Doors, lease: Lease, *, keep: bool) -> Ground:
     """The worktree at the branch's last accepted commit, with nothing else in it unless `keep`.
 
-    A branch that is not there yet grows from the base branch. Whatever an earlier attempt left is saved first.
+    A branch that is not there yet grows from the base branch. Whatever an earlier attempt left is saved first, under
+    the name of the one that finds it.
     """
     project, protocol, attempt = facts_of(lease)
-    remote = await doors.remote_of(project)
+    remote = await reach(doors, project, protocol)
     start = protocol.head_sha
     if start is None:
         start = (await doors.git.setup_mirror(project.id, remote, protocol.base_branch)).base_sha
@@ -62,24 +71,44 @@ async def take_ground(doors: Doors, lease: Lease, *, keep: bool) -> Ground:
     return Ground(project, protocol, remote, tree, start)
 
 
+async def check_origin(doors: Doors, ground: Ground) -> None:
+    """Nobody else may have moved the branch: better found before the agent runs than by the push after it."""
+    pushed, branch = ground.protocol.pushed_sha, ground.protocol.branch
+    if pushed is None:
+        return
+    there = await doors.git.remote_head(ground.remote, branch)
+    if there == pushed or (there and await doors.git.is_ancestor(ground.project.id, there, ground.start_sha)):
+        return
+    found = f"at {there[:12]}" if there else "gone"
+    raise JobError(
+        Category.DIVERGED,
+        f"Branch {branch} is {found} at the origin, where we left it at {pushed[:12]}. Adopt it, reset it or cancel.",
+    )
+
+
 async def write_plan(doors: Doors, lease: Lease, ground: Ground) -> Ground:
     """Bring the plan's newest revision onto the branch, if it is not there, in a commit of its own."""
     plan = lease.claim.plan
     if plan is None or plan.revision <= ground.protocol.written_revision:
         return ground
-    sha = await commit_plan(doors, ground, plan, f"docs(protocol): plan revision {plan.revision}")
+    context = f"{folder_of(ground.protocol)}/context.md"
+    if await doors.git.show_file(ground.project.id, ground.start_sha, context) is not None:
+        # Steps have added to it since; a revision is about the steps that there are.
+        plan = msgspec.structs.replace(plan, files={name: text for name, text in plan.files.items() if name != CONTEXT})
+    sha = await commit_plan(doors, lease, ground, plan, f"docs(protocol): plan revision {plan.revision}")
     protocol = await lease.note_branch(ground.start_sha, sha, plan)
     return msgspec.structs.replace(ground, protocol=protocol, start_sha=sha)
 
 
-async def commit_plan(doors: Doors, ground: Ground, plan: Plan, subject: str) -> str:
+async def commit_plan(doors: Doors, lease: Lease, ground: Ground, plan: Plan, subject: str) -> str:
     """Write the plan's files and commit them; the commit that the branch is at when they are there already."""
     folder = folder_of(ground.protocol)
     texts = {f"{folder}/{name}": text for name, text in plan.files.items()}
     if await doors.git.read_file(ground.tree, f"{folder}/log.md") is None:
         texts[f"{folder}/log.md"] = f"# Log of {ground.protocol.protocol_name}\n"
     await doors.git.write_files(ground.tree, texts)
-    message = f"{subject} [protocol-{ground.protocol.number:04d}/00]\n\nDeksdenflow-Run: {ground.protocol.id}\n"
+    message = f"{subject} [protocol-{ground.protocol.number:04d}/00]\n\n{trailers(lease)}"
+    await lease.confirm()
     sha = await doors.git.commit(ground.tree, message, expected_parent=ground.start_sha, only=[folder])
     return sha or ground.start_sha
 
@@ -93,6 +122,18 @@ async def append_log(doors: Doors, ground: Ground, heading: str, text: str) -> N
     await doors.git.write_files(ground.tree, {path: before.decode(errors="replace") + entry})
 
 
+def trailers(lease: Lease) -> str:
+    """The last lines of a commit: whose work it is."""
+    claim = lease.claim
+    lines = {
+        "Deksdenflow-Run": claim.protocol.id if claim.protocol else None,
+        "Deksdenflow-Step": claim.step.id if claim.step else None,
+        "Deksdenflow-Attempt": claim.attempt.id if claim.attempt else None,
+        "Codex-Thread": lease.thread_id,
+    }
+    return "".join(f"{name}: {value}\n" for name, value in lines.items() if value is not None)
+
+
 def subject_of(kind: str, scope: str, subject: str, protocol: Protocol, step_index: int) -> str:
     """`type(scope): subject [protocol-NNNN/XX]`, cut where it would grow too long."""
     place = f" [protocol-{protocol.number:04d}/{step_index:02d}]"
@@ -102,39 +143,26 @@ def subject_of(kind: str, scope: str, subject: str, protocol: Protocol, step_ind
     return head + (words if len(words) <= room else words[: room - 1].rstrip() + "…") + place
 
 
-async def push(doors: Doors, ground: Ground, sha: str) -> bool:
+async def push(doors: Doors, lease: Lease, ground: Ground, sha: str) -> None:
     """Bring the branch at the origin to the commit; it is never forced over somebody else's."""
+    await lease.confirm()
     await doors.git.push(ground.project.id, ground.remote, ground.protocol.branch, sha, ground.protocol.pushed_sha)
-    return True
 
 
-async def adopt_execution(doors: Doors, ground: Ground, attempt: Attempt) -> ExecutionDone | None:
-    """The report of a commit that an earlier attempt made, if the branch is at it or can be put there."""
-    report = msgspec.convert(attempt.result, ExecutionDone)
-    if report.head_sha is None or not await _follows(doors, ground, report.head_sha):
+async def adopt(doors: Doors, lease: Lease, ground: Ground, report: type[R]) -> R | None:
+    """What an earlier attempt of this job had committed when it was lost, if the branch can still be put there."""
+    earlier = next((each for each in reversed(lease.claim.earlier) if each.head_sha and each.result), None)
+    if earlier is None or earlier.head_sha is None:
         return None
-    await doors.git.reset_worktree(ground.tree, report.head_sha, attempt.id)
-    return report
-
-
-async def adopt_plan(doors: Doors, ground: Ground, attempt: Attempt) -> PlanDone | None:
-    """The same for a plan."""
-    report = msgspec.convert(attempt.result, PlanDone)
-    if not await _follows(doors, ground, report.head_sha):
+    if not await doors.git.is_ancestor(ground.project.id, ground.start_sha, earlier.head_sha):
         return None
-    await doors.git.reset_worktree(ground.tree, report.head_sha, attempt.id)
-    return report
-
-
-async def _follows(doors: Doors, ground: Ground, sha: str) -> bool:
-    try:
-        return await doors.git.is_ancestor(ground.project.id, ground.start_sha, sha)
-    except JobError:
-        return False
+    _, _, attempt = facts_of(lease)
+    await doors.git.reset_worktree(ground.tree, earlier.head_sha, attempt.id)
+    return msgspec.convert(earlier.result, report)
 
 
 async def keep_diff(doors: Doors, ground: Ground, folder: Path, sha: str) -> None:
-    """Keep the change as a file of the attempt, for the API, which does not run git."""
-    text = await doors.git.diff(ground.project.id, ground.start_sha, sha, max_bytes=5_000_000)
+    """Keep the change, redacted, as a file of the attempt, for the API, which does not run git."""
+    text = await doors.git.diff(ground.project.id, ground.start_sha, sha, max_bytes=DIFF_BYTES)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / "diff.patch").write_text(text, encoding="utf-8")
+    (folder / "diff.patch").write_text(doors.redactor.redact(text), encoding="utf-8")

@@ -1,6 +1,7 @@
 """The jobs that need no Codex: setting a project up, publishing a branch, looking at a delivery."""
 
 from services.worker.doors import Doors
+from services.worker.jobs.branch import reach
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
 from shared.schemas.reports import DeliveryDone, PublishDone, SetupDone
@@ -21,7 +22,8 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
     project, protocol = lease.claim.project, lease.claim.protocol
     if project is None or protocol is None or protocol.head_sha is None:
         raise JobError(Category.CONFIG, f"Job {lease.job_id} has no branch to publish.")
-    remote = await doors.remote_of(project)
+    remote = await reach(doors, project, protocol)
+    await lease.confirm()
     pushed = await doors.git.push(project.id, remote, protocol.branch, protocol.head_sha, protocol.pushed_sha)
     note = f"{protocol.branch} is at {pushed.sha} at the origin. No PR was opened: open it at the forge by hand."
     return PublishDone(sha=pushed.sha, pushed=True, note=note)

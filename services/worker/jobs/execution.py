@@ -10,21 +10,23 @@ from services.worker.codex.config import Mode
 from services.worker.doors import Doors
 from services.worker.git.records import Changes
 from services.worker.jobs.branch import (
+    CONTEXT,
     Ground,
-    adopt_execution,
+    adopt,
     append_log,
-    committed,
-    facts_of,
+    check_origin,
     folder_of,
     keep_diff,
     push,
     subject_of,
     take_ground,
+    trailers,
     write_plan,
 )
 from services.worker.lease import Lease
 from services.worker.prompts import ExecuteFacts, Feedback, Prompt, execute_prompt
 from shared.errors import Category, JobError
+from shared.failpoints import fp
 from shared.schemas.records import StepRun
 from shared.schemas.reports import ExecutionDone
 from shared.schemas.statuses import AttemptState, StepType
@@ -38,14 +40,16 @@ async def execute(doors: Doors, lease: Lease) -> ExecutionDone:
     resume = lease.claim.resume
     parked = resume is not None and resume.state is AttemptState.PARKED
     ground = await take_ground(doors, lease, keep=parked)
-    earlier = committed(lease)
-    report = await adopt_execution(doors, ground, earlier) if earlier else None
+    report = await adopt(doors, lease, ground, ExecutionDone)
     if report is None:
+        await check_origin(doors, ground)
         ground = await write_plan(doors, lease, ground)
         report = await _new_work(doors, lease, ground, parked=parked)
     if report.head_sha is None:
         return report
-    return replace(report, pushed=await push(doors, ground, report.head_sha))
+    await push(doors, lease, ground, report.head_sha)
+    fp("execution_pushed")
+    return replace(report, pushed=True)
 
 
 async def _new_work(doors: Doors, lease: Lease, ground: Ground, *, parked: bool) -> ExecutionDone:
@@ -53,7 +57,7 @@ async def _new_work(doors: Doors, lease: Lease, ground: Ground, *, parked: bool)
     prompt = await _prompt(doors, ground, step, parked=parked)
     ask = Ask(mode=Mode.WRITE, worktree=ground.tree, prompt=prompt, schema=EXECUTION_SCHEMA)
     answer = await doors.agent.ask(lease, ask, decode_execution)
-    lease.check()
+    await lease.confirm()
     if doors.settings.codex_sandbox == "off":
         await doors.git.uncommit(ground.tree, ground.start_sha)
     restored = await _protect(doors, lease, ground)
@@ -64,24 +68,28 @@ async def _new_work(doors: Doors, lease: Lease, ground: Ground, *, parked: bool)
     own = f"{FOLDER}/"
     if all(change.path.startswith(own) for change in changes.files) and not may_be_empty:
         return ExecutionDone(summary=answer.summary, changed=False, head_sha=None, pushed=False, restored=restored)
-    return await _commit(doors, lease, ground, answer, changes, restored)
+    report = await _commit(doors, lease, ground, answer, changes)
+    fp("execution_committed")
+    report = replace(report, restored=restored)
+    await lease.note_commit(report.head_sha or "", report)
+    fp("execution_noted")
+    return report
 
 
 async def _commit(
-    doors: Doors,
-    lease: Lease,
-    ground: Ground,
-    answer: ExecutionAnswer,
-    changes: Changes,
-    restored: tuple[str, ...],
+    doors: Doors, lease: Lease, ground: Ground, answer: ExecutionAnswer, changes: Changes
 ) -> ExecutionDone:
     step = _step_of(lease)
     await append_log(doors, ground, f"{step.step_index:02d} {step.step_name}", f"{answer.summary}\n\n{answer.notes}")
-    message = _message(lease, answer, step)
+    subject = subject_of(
+        answer.commit_type, answer.commit_scope, answer.commit_subject, ground.protocol, step.step_index
+    )
+    message = f"{subject}\n\n{answer.summary.strip()}\n\n{trailers(lease)}"
     sha = await doors.git.commit(ground.tree, message, expected_parent=ground.start_sha)
     if sha is None:
         raise JobError(Category.GIT, "The changes were gone when they should have been committed.")
-    report = ExecutionDone(
+    await keep_diff(doors, ground, doors.agent.folder_of(lease), sha)
+    return ExecutionDone(
         summary=answer.summary,
         changed=bool(changes.files),
         head_sha=sha,
@@ -89,11 +97,7 @@ async def _commit(
         files=len(changes.files),
         additions=sum(change.additions or 0 for change in changes.files),
         deletions=sum(change.deletions or 0 for change in changes.files),
-        restored=restored,
     )
-    await keep_diff(doors, ground, doors.agent.folder_of(lease), sha)
-    await lease.note_commit(sha, report)
-    return report
 
 
 async def _protect(doors: Doors, lease: Lease, ground: Ground) -> tuple[str, ...]:
@@ -104,31 +108,23 @@ async def _protect(doors: Doors, lease: Lease, ground: Ground) -> tuple[str, ...
 
 
 async def _prompt(doors: Doors, ground: Ground, step: StepRun, *, parked: bool) -> Prompt:
-    folder = folder_of(ground.protocol)
-    plan_md = await doors.git.read_file(ground.tree, f"{folder}/plan.md") or b""
-    context_md = await doors.git.read_file(ground.tree, f"{folder}/context.md") or b""
     facts = ExecuteFacts(
         step_index=step.step_index,
         step_name=step.step_name,
         step_type=step.step_type,
         instructions=step.instructions,
-        plan_md=plan_md.decode(errors="replace"),
-        context_md=context_md.decode(errors="replace"),
+        plan_md=await _accepted(doors, ground, "plan.md"),
+        context_md=await _accepted(doors, ground, CONTEXT),
         feedback=() if step.feedback is None else (Feedback("review", step.feedback),),
         resumed=parked,
     )
     return execute_prompt(facts, secrets.token_hex(8))
 
 
-def _message(lease: Lease, answer: ExecutionAnswer, step: StepRun) -> str:
-    _, protocol, attempt = facts_of(lease)
-    subject = subject_of(answer.commit_type, answer.commit_scope, answer.commit_subject, protocol, step.step_index)
-    trailers = [f"Deksdenflow-Run: {protocol.id}", f"Deksdenflow-Step: {step.id}", f"Deksdenflow-Attempt: {attempt.id}"]
-    thread = lease.thread_id
-    if thread is not None:
-        trailers.append(f"Codex-Thread: {thread}")
-    body = answer.summary.strip()
-    return f"{subject}\n\n{body}\n\n" + "\n".join(trailers) + "\n"
+async def _accepted(doors: Doors, ground: Ground, name: str) -> str:
+    """A file of the protocol as the start commit has it: what lies in the worktree may be an agent's."""
+    path = f"{folder_of(ground.protocol)}/{name}"
+    return (await doors.git.show_file(ground.project.id, ground.start_sha, path) or b"").decode(errors="replace")
 
 
 def _refusal(changes: Changes) -> str:

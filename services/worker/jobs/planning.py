@@ -10,10 +10,11 @@ from services.worker.codex.config import Mode
 from services.worker.doors import Doors
 from services.worker.jobs.branch import (
     Ground,
-    adopt_plan,
+    adopt,
+    check_origin,
     commit_plan,
-    committed,
     facts_of,
+    folder_of,
     keep_diff,
     push,
     take_ground,
@@ -30,22 +31,24 @@ async def plan(doors: Doors, lease: Lease) -> PlanDone:
     """Ask for a plan, write its files, commit and push them."""
     resume = lease.claim.resume
     ground = await take_ground(doors, lease, keep=resume is not None)
-    earlier = committed(lease)
-    report = await adopt_plan(doors, ground, earlier) if earlier else None
+    report = await adopt(doors, lease, ground, PlanDone)
     if report is None:
+        await check_origin(doors, ground)
         report = await _new_plan(doors, lease, ground)
-    return replace(report, pushed=await push(doors, ground, report.head_sha))
+    await push(doors, lease, ground, report.head_sha)
+    return replace(report, pushed=True)
 
 
 async def _new_plan(doors: Doors, lease: Lease, ground: Ground) -> PlanDone:
     ask = Ask(mode=Mode.READ, worktree=ground.tree, prompt=_prompt(ground), schema=PLAN_SCHEMA)
     answer = await doors.agent.ask(lease, ask, decode_plan)
-    lease.check()
+    await lease.confirm()
     _, _, attempt = facts_of(lease)
     # Nothing that planning may have left in the files goes into the plan's commit.
     await doors.git.reset_worktree(ground.tree, ground.start_sha, attempt.id)
     plan = _compose(ground, answer, attempt.started_at)
-    sha = await commit_plan(doors, ground, plan, "docs(protocol): plan")
+    await _remove_earlier_plan(doors, lease, ground)
+    sha = await commit_plan(doors, lease, ground, plan, "docs(protocol): plan")
     report = PlanDone(
         plan=plan,
         steps=tuple(
@@ -64,6 +67,14 @@ async def _new_plan(doors: Doors, lease: Lease, ground: Ground) -> PlanDone:
     await keep_diff(doors, ground, doors.agent.folder_of(lease), sha)
     await lease.note_commit(sha, report)
     return report
+
+
+async def _remove_earlier_plan(doors: Doors, lease: Lease, ground: Ground) -> None:
+    """Put the files of a plan that was rejected back to how the base branch has them: absent."""
+    earlier, base = lease.claim.plan, ground.protocol.start_sha
+    if earlier is not None and base is not None:
+        folder = folder_of(ground.protocol)
+        await doors.git.protect(ground.tree, [f"{folder}/{name}" for name in earlier.files], base)
 
 
 def _prompt(ground: Ground) -> Prompt:

@@ -8,7 +8,7 @@ from services.worker.agent import Ask
 from services.worker.answers import QA_SCHEMA, BadAnswer, decode_qa
 from services.worker.codex.config import Mode
 from services.worker.doors import Doors
-from services.worker.jobs.branch import facts_of
+from services.worker.jobs.branch import facts_of, reach
 from services.worker.lease import Lease
 from services.worker.prompts import Prompt, QaFacts, qa_prompt
 from shared.errors import Category, JobError
@@ -21,10 +21,11 @@ ASKS = 2
 
 async def judge(doors: Doors, lease: Lease) -> QaDone:
     """Ask for a verdict on the step's commit; one that cannot be read, twice, is inconclusive and never a pass."""
-    project, _, attempt = facts_of(lease)
+    project, protocol, attempt = facts_of(lease)
     step = lease.claim.step
     if step is None or step.head_sha is None:
         raise JobError(Category.CONFIG, f"Job {lease.job_id} has no commit to judge.")
+    await reach(doors, project, protocol)
     start = lease.claim.judged_from or step.start_sha or step.head_sha
     diff = await doors.git.diff(project.id, start, step.head_sha, max_bytes=DIFF_BYTES)
     prompt = _prompt(lease, step, start, diff)
