@@ -45,14 +45,16 @@ def read_part(
         descriptor = os.open(folder / part.value, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             return None
         total = facts.st_size
-        start = max(0, total - offset - limit) if tail else min(offset, total)
-        file.seek(start)
-        data = file.read(min(limit, total - start))
+        end = max(0, total - offset) if tail else min(total, offset + limit)
+        start = max(0, end - limit) if tail else min(total, offset)
+        data = os.pread(descriptor, end - start, start)
+    finally:
+        os.close(descriptor)
     data = _whole_characters(data) if start + len(data) < total else data
     return Piece(text=data.decode(errors="replace"), next=start + len(data), total=total)
 
