@@ -51,7 +51,7 @@ async def test_a_machine_without_user_namespaces_is_noticed(ground: Ground) -> N
     program = ground.root / "codex"
     program.write_text(f"#!/bin/sh\nexec unshare --user --map-root-user sh -c '{inside}' sh {CODEX} \"$@\"\n")
     program.chmod(0o755)
-    with pytest.raises(JobError, match="Creating new namespace failed") as caught:
+    with pytest.raises(JobError, match="user namespaces") as caught:
         await SandboxProbe(program, ground.root / "probe").check()
     assert caught.value.category is Category.SANDBOX_MISSING
 
