@@ -21,6 +21,7 @@ from shared.schemas.requests import CreateHook, CreateToken, PutSecret
 from shared.schemas.statuses import Provider
 from shared.security import new_hook_key, new_token
 from shared.workflow import find, projects
+from shared.workflow.deliveries import hook_seal_context
 from shared.workflow.unit import Unit
 
 TAGS = ["access"]
@@ -118,7 +119,7 @@ async def create_hook(
     """Make an address for the webhooks of a forge; its secret is shown in this answer and never again."""
     scheme = _scheme_of(data)
     key, text = new_hook_key(), _hook_secret(scheme)
-    sealed = desk.vault.seal(text, f"hook:{key}")
+    sealed = desk.vault.seal(text, hook_seal_context(key))
     public_url = desk.settings.public_url
 
     def verb(unit: Unit) -> NewHookAnswer:
