@@ -11,7 +11,7 @@ from shared.repository.database import Tx, _dict_row, _transact, sqlite3
 from shared.repository.migrations import apply_migrations
 from shared.schemas.policy import Policy
 from shared.schemas.records import Event, Job, Plan, Project, Protocol, StepRun
-from shared.schemas.reports import Claim, Ending, ExecutionDone, PlanDone, PlannedStep, QaDone, Usage
+from shared.schemas.reports import Claim, Ending, ExecutionDone, PlanDone, PlannedStep, QaDone, SetupDone, Usage
 from shared.schemas.statuses import JobKind, StepType
 from shared.workflow.jobs import claim_job, release
 from shared.workflow.plan_files import Line, compose
@@ -71,7 +71,7 @@ class Ground:
     # what there is
 
     def project(self, name: str = "demo", policy: Policy | None = None, **more: Any) -> Project:
-        return self.run(
+        project = self.run(
             register_project,
             name=name,
             git_url=f"https://example.org/{name}.git",
@@ -81,6 +81,11 @@ class Ground:
             policy=policy or Policy(),
             allow_local=False,
         )
+        (job,) = self.rung
+        claim = self.run_as(WORKER, claim_job, job.id, job.dispatch, "w1")
+        assert claim is not None
+        self.end(claim, SetupDone(base_sha=self.sha(), default_branch="main"))
+        return project
 
     def opened(self, name: str | None = None, project: Project | None = None, **policy: Any) -> Protocol:
         project = project or self.project(name=f"demo-{self.now}-{len(self.sql('SELECT id FROM projects'))}")
