@@ -222,19 +222,33 @@ async def test_nothing_runs_by(
 
 
 async def test_nothing_runs_by_a_submodule_that_became_a_repository(
-    git: Git, origin: Origin, remote: Remote, trap: Trap
+    git: Git, origin: Origin, remote: Remote, trap: Trap, tmp_path: Path
 ) -> None:
-    plain_git(origin.clone, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    filled = tmp_path / "filled"
+    filled.mkdir()
+    plain_git(filled, "init", "--quiet")
+    (filled / "file").write_text("one")
+    (filled / ".gitattributes").write_text("* filter=evil\n")
+    plain_git(filled, "add", "--all")
+    plain_git(filled, "commit", "--quiet", "--message", "x")
+    at = plain_git(filled, "rev-parse", "HEAD")
+    plain_git(origin.clone, "update-index", "--add", "--cacheinfo", f"160000,{at},sub")
     plain_git(origin.clone, "commit", "--quiet", "--message", "sub")
     plain_git(origin.clone, "push", "--quiet", "origin", "+HEAD:refs/heads/main")
     base = (await git.setup_mirror(1, remote, "main")).base_sha
     tree = await git.create_worktree(1, NAME, NAME, base)
-    plain_git(tree.path / "sub", "init", "--quiet")
-    plain_git(tree.path / "sub", "commit", "--quiet", "--allow-empty", "--message", "x")
-    (tree.path / "sub/.gitattributes").write_text("* filter=evil\n")
-    (tree.path / "sub/file").write_text("x")
-    (tree.path / "sub/.git/config").write_text(f"[core]\n\trepositoryformatversion = 0\n{trap.config}")
-    trap.prove(tree.path, "status")
+
+    def set_trap() -> None:
+        shutil.copytree(filled, tree.path / "sub", dirs_exist_ok=True)
+        (tree.path / "sub/file").write_text("two")
+        (tree.path / "sub/.git/config").write_text(f"[core]\n\trepositoryformatversion = 0\n{trap.config}")
+
+    set_trap()
+    trap.prove(tree.path, "-c", "core.fsmonitor=false", "status")
+    assert await git.protect(tree, ["sub"], base) == ()
+    await git.reset_worktree(tree, base, 9)
+    assert list((tree.path / "sub").iterdir()) == []
+    set_trap()
     await everything(git, tree, base, remote)
     assert not trap.sprung
 
