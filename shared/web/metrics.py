@@ -49,7 +49,7 @@ class HttpMeter:
 def metrics_route(registry: CollectorRegistry, api_token: Secret | None) -> HTTPRouteHandler:
     """`GET /metrics`, which needs the API token when one is set."""
 
-    @get("/metrics", opt={"open": True}, include_in_schema=True, sync_to_thread=False, tags=["service"])
+    @get("/metrics", opt={"open": True}, media_type="text/plain", sync_to_thread=False, tags=["service"])
     def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         """What Prometheus reads."""
         if api_token is not None:

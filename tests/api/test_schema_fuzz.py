@@ -16,7 +16,7 @@ from schemathesis.core.failures import FailureGroup
 from shared.web.server import serve
 from tests.api.house import ADMIN, open_house
 
-EXAMPLES_EACH = 6
+EXAMPLES_EACH = 8
 LEFT_OUT = {
     "positive_data_acceptance",  # 400 also refuses what a schema cannot say, such as a URL of a host not accepted
     "ignored_auth",  # it cannot leave out a header that it did not make; test_auth asks every route without one
@@ -24,7 +24,7 @@ LEFT_OUT = {
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
+def served(tmp_path: Path, redis_url: str) -> Iterator[str]:
     """The URL of an API with one of everything, served by a thread of this process."""
     urls: list[str] = []
     ready = threading.Event()
@@ -36,7 +36,7 @@ def served(tmp_path: Path) -> Iterator[str]:
         ready.set()
 
     async def run() -> None:
-        async with open_house(tmp_path) as house:
+        async with open_house(tmp_path, redis=redis_url) as house:
             house.client.headers.update(ADMIN)
             project = await house.project()
             await house.project_token(project)
