@@ -56,5 +56,5 @@ def content_of(origin: Path, commit: str, path: str) -> str:
 
 def changed_in(origin: Path, old: str, new: str) -> set[str]:
     """The paths that differ, those of the protocol itself left out."""
-    listed = git(origin, "diff", "-z", "--name-only", old, new, "--", ".", ":(exclude).protocols").split("\0")
-    return set(listed) - {""}
+    listed = git(origin, "diff", "-z", "--no-renames", "--name-only", old, new, "--", ".", ":(exclude).protocols")
+    return set(listed.split("\0")) - {""}

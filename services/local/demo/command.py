@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -31,6 +32,9 @@ from shared.errors import StartupError
 from shared.redaction import Redactor
 from shared.runtime import open_runtime
 from shared.settings import load_settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SCRIPTED_PATIENCE_S = 60.0
 _REAL_PATIENCE_S = 3600.0
@@ -106,8 +110,8 @@ async def _set_up(wanted: Wanted, env: Mapping[str, str], scene: Scene, folder: 
     scene.about = f"the main job on a sample repository, with Codex {machine.codex.version} and {whom}"
     scene.done.append(("Codex", f"{machine.codex.version}, sandbox {'works' if machine.no_sandbox is None else 'off'}"))
     scene.now_doing = "Making a sample repository"
-    sample = await asyncio.to_thread(build_sample, folder)
-    before = await asyncio.to_thread(run_tests, sample, sample.base_branch)
+    sample = await _in_thread(build_sample, folder)
+    before = await _in_thread(run_tests, sample, sample.base_branch)
     scene.done.append(("Sample repository", before.outcome))
     return Place(folder, sample, before, machine)
 
@@ -158,7 +162,16 @@ async def _story(wanted: Wanted, scene: Scene, place: Place, addresses: Addresse
             drive = Drive(rest, scene, patience_s=_SCRIPTED_PATIENCE_S)
         await drive.run(place.sample)
     workspaces = place.folder / "workspaces"
-    return await asyncio.to_thread(find_out, scene, place.sample, place.before, workspaces)
+    return await _in_thread(find_out, scene, place.sample, place.before, workspaces)
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run it in a thread and, even when cancelled, go on only when it is over: it writes into the folder."""
+    thread = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(thread)
+    finally:
+        await asyncio.wait([thread])
 
 
 async def _until_told_to_stop() -> None:

@@ -127,5 +127,5 @@ class Show:
         )
         console.print(report(scene, findings, with_timeline=True))
         svg = console.export_svg(title="make demo")
-        svg = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
+        svg = re.sub(r"@font-face\s*\{.*?\}|<!--.*?-->", "", svg, flags=re.DOTALL)
         file.write_text(svg.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, Consolas"), encoding="utf-8")
