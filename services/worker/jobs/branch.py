@@ -95,19 +95,21 @@ async def write_plan(doors: Doors, lease: Lease, ground: Ground) -> Ground:
     if await doors.git.show_file(ground.project.id, ground.start_sha, context) is not None:
         # Steps have added to it since; a revision is about the steps that there are.
         plan = msgspec.structs.replace(plan, files={name: text for name, text in plan.files.items() if name != CONTEXT})
-    sha = await commit_plan(doors, lease, ground, plan, f"docs(protocol): plan revision {plan.revision}")
+    # Whose attempt it precedes does not matter: it is no part of that step's work.
+    last_lines = f"Deksdenflow-Run: {ground.protocol.id}\n"
+    sha = await commit_plan(doors, lease, ground, plan, f"plan revision {plan.revision}", last_lines)
     protocol = await lease.note_branch(ground.start_sha, sha, plan)
     return msgspec.structs.replace(ground, protocol=protocol, start_sha=sha)
 
 
-async def commit_plan(doors: Doors, lease: Lease, ground: Ground, plan: Plan, subject: str) -> str:
+async def commit_plan(doors: Doors, lease: Lease, ground: Ground, plan: Plan, subject: str, last_lines: str) -> str:
     """Write the plan's files and commit them; the commit that the branch is at when they are there already."""
     folder = folder_of(ground.protocol)
     texts = {f"{folder}/{name}": text for name, text in plan.files.items()}
     if await doors.git.read_file(ground.tree, f"{folder}/log.md") is None:
         texts[f"{folder}/log.md"] = f"# Log of {ground.protocol.protocol_name}\n"
     await doors.git.write_files(ground.tree, texts)
-    message = f"{subject} [protocol-{ground.protocol.number:04d}/00]\n\n{trailers(lease)}"
+    message = f"{subject_of('docs', 'protocol', subject, ground.protocol, 0)}\n\n{last_lines}"
     await lease.confirm()
     sha = await doors.git.commit(ground.tree, message, expected_parent=ground.start_sha, only=[folder])
     return sha or ground.start_sha

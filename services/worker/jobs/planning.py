@@ -18,6 +18,7 @@ from services.worker.jobs.branch import (
     keep_diff,
     push,
     take_ground,
+    trailers,
 )
 from services.worker.lease import Lease
 from services.worker.prompts import Feedback, PlanFacts, Prompt, plan_prompt
@@ -48,7 +49,7 @@ async def _new_plan(doors: Doors, lease: Lease, ground: Ground) -> PlanDone:
     await doors.git.reset_worktree(ground.tree, ground.start_sha, attempt.id)
     plan = _compose(ground, answer, attempt.started_at)
     await _remove_earlier_plan(doors, lease, ground)
-    sha = await commit_plan(doors, lease, ground, plan, "docs(protocol): plan")
+    sha = await commit_plan(doors, lease, ground, plan, "plan", trailers(lease))
     report = PlanDone(
         plan=plan,
         steps=tuple(
