@@ -60,8 +60,7 @@ class Desk:
         if etag is None:
             return _response(Stored(200, {}, msgspec.json.encode(answer)))
         headers = {"etag": etag, "cache-control": "private, no-cache"}
-        # Tokens are used while the version stays.
-        if request.headers.get("if-none-match") == etag and not hasattr(answer, "usage"):
+        if request.headers.get("if-none-match") == etag and not changes_between_versions(type(answer)):
             return _response(Stored(304, headers, b""))
         return _response(Stored(200, headers, msgspec.json.encode(answer)))
 
@@ -150,6 +149,11 @@ class Page(msgspec.Struct, frozen=True):
         if not 0 <= found <= LAST_ID:
             raise Invalid("cursor: take it from the `Link` header of the page before.", type="bad-cursor")
         return found
+
+
+def changes_between_versions(kind: type[Answer]) -> bool:
+    """Whether an answer tells more than its version: tokens are used and jobs go on while that stays."""
+    return not {"usage", "setup"}.isdisjoint(kind.__struct_fields__)
 
 
 def version_wanted(request: ApiRequest, *, needed: bool = False) -> int | None:

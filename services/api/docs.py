@@ -118,7 +118,12 @@ def draw(doc: Doc) -> str:
     groups = {tag: [each for each, tags in _operations(doc) if tag in tags] for tag in TAGS}
     shapes = [_shape(name, schema) for name, schema in sorted(doc["components"]["schemas"].items())]
     return jinja.get_template("docs.html").render(
-        info=doc["info"], introduction=INTRODUCTION.replace("*", ""), tags=TAGS, groups=groups, shapes=shapes, known={shape.name for shape in shapes}
+        info=doc["info"],
+        introduction=INTRODUCTION.replace("*", ""),
+        tags=TAGS,
+        groups=groups,
+        shapes=shapes,
+        known={shape.name for shape in shapes},
     )
 
 

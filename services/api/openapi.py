@@ -7,6 +7,7 @@ import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
+from services.api.desk import changes_between_versions
 from shared.errors import (
     Conflict,
     Forbidden,
@@ -147,11 +148,11 @@ def _describe_success(success: Doc, responses: Doc, method: str) -> None:
     """The headers of versioned things; a GET of one may be answered 304."""
     schemas = [content.get("schema", {}) for content in success.get("content", {}).values()]
     name = next((schema["$ref"].rpartition("/")[2] for schema in schemas if "$ref" in schema), "")
-    fields = getattr(getattr(answers, name, None), "__struct_fields__", ())
-    if "version" not in fields:
+    kind: type[answers.Answer] = getattr(answers, name, answers.Answer)
+    if "version" not in kind.__struct_fields__:
         return
     success["headers"]["ETag"] = ETAG
-    if method == "get" and "usage" not in fields:
+    if method == "get" and not changes_between_versions(kind):
         responses["304"] = {"description": "You have this version already (If-None-Match).", "headers": {"ETag": ETAG}}
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.repository import attempts, projects, protocols
+from shared.repository import attempts, jobs, projects, protocols
 from shared.repository.database import Row, Tx
 from shared.schemas import answers
 from shared.schemas.answers import Answer
@@ -38,9 +38,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is as far as RFC 3339 reaches
 
 
-def project(record: Project) -> answers.ProjectAnswer:
-    """A project."""
-    return _shown(answers.ProjectAnswer, record)
+def project(tx: Tx, record: Project) -> answers.ProjectAnswer:
+    """A project with the state of its setup."""
+    job = jobs.last_setup(tx, record.id)
+    setup = None if job is None else _shown(answers.SetupAnswer, job, job_id=job.id)
+    return _shown(answers.ProjectAnswer, record, setup=setup)
 
 
 def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:

@@ -44,6 +44,15 @@ class Usage(Answer, frozen=True):
     reasoning_output_tokens: int = 0
 
 
+class SetupAnswer(Answer, frozen=True, rename={"state": "status"}):
+    """The newest setup of a project: cloning its repository and looking for its base branch."""
+
+    job_id: int
+    state: JobState
+    category: Annotated[str | None, Meta(description="Why it failed.")]
+    error: str | None
+
+
 class ProjectAnswer(Answer, frozen=True):
     """A repository with its base branch, forge, model defaults and policy."""
 
@@ -54,6 +63,7 @@ class ProjectAnswer(Answer, frozen=True):
     ci_provider: Provider | None
     default_models: dict[str, str]
     policy: Policy
+    setup: SetupAnswer | None
     version: Version
     created_at: Time
     updated_at: Time

@@ -44,10 +44,13 @@ class Clock:
 class House:
     """The running app, its client, and its doors for setting the scene and for looking at what was stored."""
 
-    def __init__(self, settings: Settings, app: Litestar, database: Database, flow: Workflow, vault: Vault) -> None:
+    def __init__(
+        self, settings: Settings, app: Litestar, database: Database, flow: Workflow, vault: Vault, clock: Clock
+    ) -> None:
         self.settings, self.app, self.database, self.flow, self.vault = settings, app, database, flow, vault
-        self.clock = Clock()
-        self.client = httpx.AsyncClient()
+        self.clock = clock
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
     async def rows(self, sql: str, *params: Any) -> list[Row]:
         def look(tx: Tx) -> list[Row]:
@@ -142,10 +145,7 @@ async def open_house(folder: Path, *, redis: str = NO_REDIS, **changes: Any) -> 
         queue = Queue.from_url(redis, await database.read(meta.instance))
         flow = Workflow(database, queue, rules_of(settings))
         vault = Vault(Secret("a key that is only good for tests"))
-        house = House(settings, create_app(settings, database, flow, queue, vault), database, flow, vault)
-        house.clock = clock
-        transport = httpx.ASGITransport(house.app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            house.client = client
+        house = House(settings, create_app(settings, database, flow, queue, vault), database, flow, vault, clock)
+        async with house.client:
             yield house
         await queue.close()

@@ -5,8 +5,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from shared.errors import Category
 from shared.schemas.policy import Policy
+from shared.schemas.reports import Failed
 from shared.schemas.requests import PolicyChanges
+from shared.schemas.statuses import JobKind
 from tests.api.house import ADMIN, House, open_house
 
 SHOP = {"name": "shop", "git_url": "https://github.com/acme/shop.git"}
@@ -26,6 +29,8 @@ async def test_registering_a_project_queues_its_setup(admin: httpx.AsyncClient) 
     await admin.post("/projects", json=SHOP)
     (job,) = (await admin.get("/queues/jobs")).json()
     assert (job["job_type"], job["status"]) == ("setup", "queued")
+    setup = (await admin.get("/projects/1")).json()["setup"]
+    assert setup == {"job_id": job["id"], "status": "queued", "category": None, "error": None}
     kinds = [event["event_type"] for event in (await admin.get("/events")).json()]
     assert kinds == ["setup_enqueued", "project_registered"]
 
@@ -89,6 +94,17 @@ async def test_of_two_changes_of_the_same_version_the_second_is_refused(house: H
     second = await admin.patch(f"/projects/{project}", json={"name": "two"}, headers=headers)
     assert (first.status_code, second.status_code) == (200, 412)
     assert (await admin.get(f"/projects/{project}")).json()["name"] == "one"
+
+
+async def test_a_failed_setup_is_seen_at_the_project(house: House, admin: httpx.AsyncClient) -> None:
+    project = await house.project()
+    await house.fail(JobKind.SETUP, Failed(category=Category.REPOSITORY, message="There is no branch main."))
+    setup = (await admin.get(f"/projects/{project}")).json()["setup"]
+    assert (setup["status"], setup["category"], setup["error"]) == (
+        "failed",
+        "repository",
+        "There is no branch main.",
+    )
 
 
 async def test_setup_can_be_asked_for_again(house: House, admin: httpx.AsyncClient) -> None:

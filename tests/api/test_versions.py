@@ -38,11 +38,12 @@ async def test_the_etag_is_the_version(house: House, admin: httpx.AsyncClient) -
 
 
 async def test_who_has_the_version_already_is_not_sent_it_again(house: House, admin: httpx.AsyncClient) -> None:
-    path = f"/projects/{await house.project()}"
+    _, step = await house.executed(await house.project())
+    path = f"/steps/{step}"
     seen = (await admin.get(path)).headers["etag"]
     same = await admin.get(path, headers={"if-none-match": seen})
     assert (same.status_code, same.content) == (304, b"")
-    await admin.patch(path, json={"name": "new"}, headers={"if-match": seen})
+    await admin.post(f"{path}/actions/run_qa", headers={"if-match": seen})
     assert (await admin.get(path, headers={"if-none-match": seen})).status_code == 200
 
 

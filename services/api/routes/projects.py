@@ -42,7 +42,7 @@ async def register_project(
             policy=merged(Policy(), data.policy.changes()),
             **_where(desk.settings),
         )
-        return showing.project(project)
+        return showing.project(unit.tx, project)
 
     return await desk.act(request, verb, status=201, location="/projects")
 
@@ -56,7 +56,7 @@ async def list_projects(
     after, scope = page.after(), request.user.project_id
 
     def read(tx: Tx) -> list[ProjectAnswer]:
-        return [showing.project(project) for project in table.page(tx, only=scope, after=after, limit=limit + 1)]
+        return [showing.project(tx, project) for project in table.page(tx, only=scope, after=after, limit=limit + 1)]
 
     return await desk.list(request, page, read)
 
@@ -67,7 +67,7 @@ async def read_project(
 ) -> Response[ProjectAnswer]:
     """Read one project."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.project(find.project(tx, scope, project_id)))
+    return await desk.show(request, lambda tx: showing.project(tx, find.project(tx, scope, project_id)))
 
 
 @patch("/projects/{project_id:int}", tags=TAGS, opt={"admin": True, "if_match": "needed"})
@@ -85,7 +85,7 @@ async def change_project(
             present = find.project(unit.tx, unit.caller.project_id, project_id).policy
             changes["policy"] = merged(present, data.policy.changes())
         changed = projects.change_project(unit, project_id, version, changes, **_where(desk.settings))
-        return showing.project(changed)
+        return showing.project(unit.tx, changed)
 
     return await desk.act(request, verb)
 
