@@ -112,7 +112,7 @@ def stop_job(unit: Unit, job: Job, stop: StopRequest) -> None:
     """End a queued job at once; ask the worker of a running one to stop."""
     if job.state is JobState.QUEUED and stop is StopRequest.CANCEL:
         jobs.finish(unit.tx, replace(job, state=JobState.CANCELLED))
-    elif job.state is JobState.RUNNING:
+    elif job.state is JobState.RUNNING and job.stop is not stop:
         jobs.ask_to_stop(unit.tx, job.id, stop)
         unit.stopping.append(job.id)
 

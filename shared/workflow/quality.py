@@ -30,7 +30,10 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: QaDone) -> None:
     """A verdict on one commit: the gate is set; it decides only if the step still waits with that commit."""
     protocol, step = _of(unit, job)
     _set_gate(unit, protocol, step, attempt_id, report)
-    if step.status is not StepStatus.NEEDS_QA or step.head_sha != report.sha:
+    if step.status is not StepStatus.NEEDS_QA:
+        return
+    if step.head_sha != report.sha:
+        save_step(unit, replace(step, phase=Phase.AWAITING_GATES))
         return
     asked = replace(step, qa_asks=step.qa_asks + report.asks)
     match report.verdict:

@@ -1,0 +1,557 @@
+"""Claims, leases, retries and releases: one behaviour each."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.errors import Category
+from shared.repository import jobs
+from shared.schemas.records import StepRun
+from shared.schemas.reports import (
+    Claim,
+    ExecutionDone,
+    Failed,
+    Lost,
+    Stopped,
+    Usage,
+)
+from shared.schemas.statuses import JobKind, JobState, Phase, ProtocolStatus, Reason
+from shared.workflow.endings import backoff_ms
+from shared.workflow.jobs import beat, claim_job, note_attempt, note_branch, note_commit, release
+from shared.workflow.projects import set_up_project
+from shared.workflow.protocols import (
+    cancel_protocol,
+    open_pr,
+    pause_protocol,
+    run_next_step,
+    start_protocol,
+)
+from shared.workflow.steps import add_step, cancel_step, reject_step, retry_step, run_qa, run_step
+from shared.workflow.unit import Rules
+from tests.shared.workflow.ground import WORKER, Ground
+
+NETWORK = Failed(category=Category.NETWORK, message="no route", stderr_tail="tail")
+AUTH = Failed(category=Category.AUTH, message="log in")
+LOST = Lost(message="Its worker is dead.")
+
+
+@pytest.fixture
+def ground() -> Ground:
+    return Ground()
+
+
+def running(ground: Ground, **policy: Any) -> tuple[StepRun, Claim]:
+    step = ground.run(run_step, ground.step(ground.planned(**policy), 1).id)
+    return step, ground.claim(step.protocol_id)
+
+
+# claim
+
+
+def test_a_claim_starts_the_step_and_opens_an_attempt(ground: Ground):
+    protocol = ground.planned()
+    step = ground.run(run_next_step, protocol.id)
+    story = ground.news(protocol.id, lambda: ground.claim(protocol.id))
+    assert story == ["step_started pending>running"]
+    now, job = ground.fresh(step), ground.only_job(protocol.id)
+    assert (now.phase, now.start_sha) == (Phase.EXECUTING, protocol.head_sha)
+    assert (job.state, job.attempt, job.token, job.owner) == (JobState.RUNNING, 1, 1, "w1")
+    (_, attempt) = ground.attempts(protocol.id)
+    assert (attempt.state, attempt.token, attempt.start_sha) == ("running", 1, protocol.head_sha)
+
+
+def test_a_claim_carries_what_the_worker_needs(ground: Ground):
+    step, claim = running(ground)
+    assert claim.step == ground.fresh(step)
+    assert claim.protocol == ground.of(step)
+    assert claim.project is not None
+    assert claim.plan is not None
+    assert claim.plan.revision == 1
+    assert [each.step_index for each in claim.steps] == [1, 2]
+    assert claim.attempt is not None
+
+
+def test_of_two_bells_for_one_dispatch_one_wins(ground: Ground):
+    ground.run(run_next_step, ground.planned().id)
+    (job,) = ground.rung
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1") is not None
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w2") is None
+    assert ground.job(job.id).owner == "w1"
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_bell_of_another_dispatch_is_ignored(ground: Ground, wrong: int):
+    ground.run(run_next_step, ground.planned().id)
+    (job,) = ground.rung
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch + wrong, "w1") is None
+    assert ground.job(job.id) == job
+
+
+def test_a_bell_for_no_job_is_ignored(ground: Ground):
+    assert ground.run_as(WORKER, claim_job, 4711, 1, "w1") is None
+
+
+def test_what_may_not_start_goes_back_to_the_outbox(ground: Ground):
+    protocol = ground.planned()
+    ground.run(run_next_step, protocol.id)
+    (job,) = ground.rung
+    ground.run(pause_protocol, protocol.id)
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1") is None
+    now = ground.job(job.id)
+    assert (now.state, now.attempt, now.dispatch, now.dispatched_at) == (JobState.QUEUED, 0, job.dispatch + 1, None)
+
+
+def test_a_project_runs_as_many_agents_as_it_may(ground: Ground):
+    ground.rules = Rules(project_concurrency=1)
+    project = ground.project()
+    first, second = (ground.run(start_protocol, ground.opened(project=project).id) for _ in range(2))
+    claim = ground.claim(first.id)
+    assert [job.protocol_id for job in ground.due()] == []
+    job = ground.only_job(second.id)
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1") is None
+    ground.end(claim, ground.plan_done(claim))
+    assert [job.protocol_id for job in ground.due()] == [second.id]
+
+
+def test_another_project_is_not_held_up(ground: Ground):
+    ground.rules = Rules(project_concurrency=1)
+    ground.claim(ground.run(start_protocol, ground.opened().id).id)
+    other = ground.run(start_protocol, ground.opened().id)
+    assert [job.protocol_id for job in ground.due()] == [other.id]
+
+
+def test_a_branch_has_one_writer_even_when_publishing(ground: Ground):
+    step, claim = running(ground)
+    ground.run(open_pr, step.protocol_id)
+    assert ground.due() == []
+    ground.end(claim, ground.executed_well())
+    assert [job.kind for job in ground.due()] == [JobKind.OPEN_PR]
+
+
+def test_a_cancelled_writer_has_the_branch_until_it_is_dead(ground: Ground):
+    step, claim = running(ground)
+    ground.run(cancel_step, step.id)
+    ground.run(run_next_step, step.protocol_id)
+    assert ground.due() == []
+    ground.end(claim, Failed(category=Category.CANCELLED, message="stopped"))
+    assert [job.step_id for job in ground.due()] == [ground.step(ground.of(step), 2).id]
+
+
+def test_the_better_priority_then_the_older_job_is_rung_first(ground: Ground):
+    project = ground.project()
+    for _ in range(3):
+        ground.run(start_protocol, ground.opened(project=project).id)
+        ground.wait(1)
+    first, second, third = (job.id for job in ground.due())
+    ground.sql("UPDATE jobs SET priority = -5 WHERE id = ?", third)
+    assert [job.id for job in ground.due()] == [third, first, second]
+
+
+def test_the_model_comes_from_the_step_then_the_protocol_then_the_project_then_the_settings(ground: Ground):
+    ground.rules = Rules(models={"exec": "m-setting", "planning": "m-setting"})
+    assert running(ground)[1].model == "m-setting"
+    project = ground.project(default_models={"exec": "m-project"})
+    protocol = ground.opened(project=project)
+    step = ground.run(add_step, protocol.id, step_name="x", model="m-step")
+    other = ground.run(add_step, protocol.id, step_name="y")
+    ground.run(start_protocol, protocol.id, plan=False)
+    ground.run(run_step, other.id)
+    claim = ground.claim(protocol.id)
+    assert claim.model == "m-project"
+    ground.end(claim, ground.executed_well())
+    ground.run(run_step, step.id)
+    assert ground.claim(protocol.id, JobKind.EXECUTE).model == "m-step"
+
+
+def test_a_job_that_nobody_wanted_for_too_long_fails_instead_of_running(ground: Ground):
+    ground.rules = Rules(queue_timeout_s=60)
+    step = ground.run(run_step, ground.step(ground.planned(), 1).id)
+    job = ground.only_job(step.protocol_id)
+    ground.wait(61)
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1") is None
+    assert ground.job(job.id).category == "queue_timeout"
+    assert ground.fresh(step).reason is Reason.QUEUE_TIMEOUT
+    assert ground.of(step).status is ProtocolStatus.BLOCKED
+    assert len(ground.attempts(step.protocol_id)) == 1
+
+
+@pytest.mark.parametrize("kind", [JobKind.PLAN, JobKind.QA, JobKind.OPEN_PR])
+def test_the_queue_timeout_of_other_jobs_is_told_too(ground: Ground, kind: JobKind):
+    ground.rules = Rules(queue_timeout_s=60)
+    match kind:
+        case JobKind.PLAN:
+            protocol = ground.run(start_protocol, ground.opened().id)
+        case JobKind.QA:
+            step = ground.executed()
+            ground.run(run_qa, step.id)
+            protocol = ground.of(step)
+        case _:
+            protocol = ground.planned()
+            ground.run(open_pr, protocol.id)
+    job = ground.only_job(protocol.id, kind)
+    ground.wait(61)
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1") is None
+    assert ground.protocol(protocol.id).status is ProtocolStatus.BLOCKED
+
+
+# retries
+
+
+@pytest.mark.parametrize(
+    ("attempt", "most", "chance", "delay"),
+    [
+        (1, 60, 0.0, 1000),
+        (1, 60, 1.0, 2000),
+        (2, 60, 0.5, 3000),
+        (5, 60, 0.0, 16000),
+        (9, 60, 1.0, 60000),
+        (3, 0, 1.0, 0),
+    ],
+)
+def test_the_delay_is_a_random_share_of_a_doubling_that_is_capped(attempt: int, most: float, chance: float, delay: int):
+    assert backoff_ms(attempt, most, chance) == delay
+
+
+def test_a_passing_trouble_is_tried_again_after_the_delay(ground: Ground):
+    step, claim = running(ground)
+    ground.chance = 0.0
+    story = ground.news(step.protocol_id, lambda: ground.end(claim, NETWORK))
+    assert story == ["job_retry_scheduled"]
+    job = ground.only_job(step.protocol_id)
+    assert (job.state, job.attempt, job.run_at, job.category) == (JobState.QUEUED, 1, ground.now + 1000, "network")
+    assert ground.fresh(step).phase is Phase.BACKOFF
+    event = ground.events(step.protocol_id)[-1]
+    assert (event.metadata["delay_s"], event.metadata["stderr_tail"]) == (1.0, "tail")
+    assert ground.due() == []
+    ground.wait(1)
+    assert [job.id for job in ground.due()] == [claim.job.id]
+
+
+def test_an_early_bell_does_not_shorten_the_delay(ground: Ground):
+    step, claim = running(ground)
+    ground.end(claim, NETWORK)
+    job = ground.only_job(step.protocol_id)
+    assert ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1") is None
+    assert ground.job(job.id).run_at == job.run_at
+
+
+def test_attempts_are_used_up(ground: Ground):
+    step, claim = running(ground)
+    for number in (1, 2, 3):
+        assert claim.job.attempt == number
+        assert [each.number for each in claim.earlier] == list(range(1, number))
+        ground.end(claim, NETWORK)
+        ground.wait(60)
+        if number < 3:
+            claim = ground.claim(step.protocol_id)
+    assert ground.job(claim.job.id).state is JobState.FAILED
+    assert (ground.fresh(step).status, ground.fresh(step).reason) == ("failed", Reason.NETWORK)
+    assert ground.of(step).status is ProtocolStatus.BLOCKED
+    assert ground.due() == []
+
+
+@pytest.mark.parametrize("category", [each for each in Category if not each.retryable])
+def test_what_no_retry_can_mend_is_not_retried(ground: Ground, category: Category):
+    step, claim = running(ground)
+    ground.end(claim, Failed(category=category, message="no"))
+    assert ground.open_jobs(step.protocol_id) == []
+    assert ground.fresh(step).reason == category
+    assert ground.of(step).status is ProtocolStatus.BLOCKED
+
+
+@pytest.mark.parametrize("category", [each for each in Category if each.retryable])
+def test_what_a_retry_may_mend_is_retried(ground: Ground, category: Category):
+    step, claim = running(ground)
+    ground.end(claim, Failed(category=category, message="again"))
+    assert ground.fresh(step).phase is Phase.BACKOFF
+
+
+def test_planning_is_retried_too(ground: Ground):
+    protocol = ground.run(start_protocol, ground.opened().id)
+    ground.end(ground.claim(protocol.id), NETWORK)
+    assert ground.protocol(protocol.id).phase is Phase.BACKOFF
+    ground.wait(60)
+    ground.plan(protocol.id)
+    assert ground.protocol(protocol.id).status is ProtocolStatus.PLANNED
+
+
+def test_qa_is_retried_too(ground: Ground):
+    step = ground.executed()
+    ground.run(run_qa, step.id)
+    ground.end(ground.claim(step.protocol_id), NETWORK)
+    assert ground.fresh(step).phase is Phase.QA_QUEUED
+    ground.wait(60)
+    ground.judge(step)
+    assert ground.fresh(step).status == "completed"
+
+
+# lost
+
+
+def test_a_lost_job_goes_on_at_once_and_costs_no_attempt(ground: Ground):
+    step, claim = running(ground)
+    story = ground.news(step.protocol_id, lambda: ground.end(claim, LOST))
+    assert story == ["job_lost"]
+    job = ground.only_job(step.protocol_id)
+    assert (job.attempt, job.continuations, job.category) == (0, 1, "lost")
+    assert ground.fresh(step).continuations == 1
+    assert ground.attempts(step.protocol_id)[-1].state == "lost"
+    assert ground.due() != []
+
+
+def test_a_job_that_kills_its_workers_ends(ground: Ground):
+    ground.rules = Rules(max_continuations=2)
+    step, claim = running(ground)
+    for _ in range(2):
+        ground.end(claim, LOST)
+        claim = ground.claim(step.protocol_id)
+    ground.end(claim, LOST)
+    assert ground.fresh(step).reason is Reason.LOST
+    assert "3 times" in (ground.job(claim.job.id).error or "")
+
+
+def test_lost_planning_and_qa_go_on(ground: Ground):
+    protocol = ground.run(start_protocol, ground.opened().id)
+    ground.end(ground.claim(protocol.id), LOST)
+    ground.plan(protocol.id)
+    step = ground.run(run_next_step, protocol.id)
+    ground.execute(step)
+    ground.run(run_qa, step.id)
+    ground.end(ground.claim(protocol.id), LOST)
+    ground.judge(step)
+    assert ground.fresh(step).status == "completed"
+
+
+def test_lost_and_failed_attempts_are_counted_apart(ground: Ground):
+    step, claim = running(ground)
+    ground.end(claim, LOST)
+    claim = ground.claim(step.protocol_id)
+    ground.end(claim, NETWORK)
+    job = ground.only_job(step.protocol_id)
+    assert (job.attempt, job.continuations) == (1, 1)
+
+
+# late and stale
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        NETWORK,
+        AUTH,
+        Stopped(message="parked"),
+        ExecutionDone(summary="x", changed=True, head_sha="a" * 40, pushed=True),
+    ],
+)
+def test_a_late_result_changes_nothing_and_is_recorded(ground: Ground, ending: Any):
+    step, claim = running(ground)
+    ground.end(claim, LOST)
+    again = ground.claim(step.protocol_id)
+    before = ground.fresh(step)
+    answers: list[bool] = []
+    story = ground.news(step.protocol_id, lambda: answers.append(ground.end(claim, ending)))
+    assert (story, answers) == (["late_result"], [False])
+    assert ground.fresh(step) == before
+    assert ground.job(again.job.id).token == again.job.token
+
+
+def test_a_result_given_twice_counts_once(ground: Ground):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    assert ground.end(claim, report)
+    assert not ground.end(claim, report)
+    assert ground.fresh(step).executions == 1
+
+
+def test_two_observers_of_one_death_are_one(ground: Ground):
+    step, claim = running(ground)
+    assert ground.end(claim, LOST)
+    assert not ground.end(claim, LOST)
+    assert ground.only_job(step.protocol_id).continuations == 1
+
+
+def test_a_stale_token_can_write_nothing(ground: Ground):
+    step, claim = running(ground)
+    ground.end(claim, LOST)
+    ground.claim(step.protocol_id)
+    stale = (claim.job.id, claim.job.token)
+    assert ground.run_as(WORKER, beat, *stale) is None
+    assert not ground.run_as(WORKER, note_attempt, *stale, Usage(thread_id="t"))
+    assert not ground.run_as(WORKER, note_commit, *stale, "a" * 40, ground.executed_well())
+    assert claim.plan is not None
+    assert ground.run_as(WORKER, note_branch, *stale, "a" * 40, "b" * 40, claim.plan) is None
+    assert ground.fresh(step).thread_id is None
+
+
+def test_a_beat_shows_life_and_hears_the_stop(ground: Ground):
+    step, claim = running(ground)
+    alive = ground.run_as(WORKER, beat, claim.job.id, claim.job.token)
+    assert alive is not None
+    assert (alive.heartbeat, alive.stop) == (1, None)
+    ground.run(pause_protocol, step.protocol_id, mode="interrupt")
+    stopping = ground.run_as(WORKER, beat, claim.job.id, claim.job.token)
+    assert stopping is not None
+    assert stopping.stop == "park"
+
+
+def test_a_cancelled_job_may_not_commit_or_push_any_more(ground: Ground):
+    step, claim = running(ground)
+    ground.run(cancel_protocol, step.protocol_id)
+    held = (claim.job.id, claim.job.token)
+    assert not ground.run_as(WORKER, note_commit, *held, "a" * 40, ground.executed_well())
+    assert claim.plan is not None
+    assert ground.run_as(WORKER, note_branch, *held, "a" * 40, "b" * 40, claim.plan) is None
+
+
+def test_a_cancelled_execution_does_not_lend_its_thread_to_the_step(ground: Ground):
+    step, claim = running(ground)
+    ground.run(cancel_step, step.id)
+    assert ground.run_as(WORKER, note_attempt, claim.job.id, claim.job.token, Usage(thread_id="t"))
+    assert ground.fresh(step).thread_id is None
+    assert ground.attempts(step.protocol_id)[-1].thread_id == "t"
+
+
+# what is kept
+
+
+def test_usage_is_kept_as_it_becomes_known_and_never_falls(ground: Ground):
+    step, claim = running(ground)
+    held = (claim.job.id, claim.job.token)
+    ground.run_as(WORKER, note_attempt, *held, Usage(thread_id="t", prompt_sha256="p", input_tokens=100), "/attempts/1")
+    ground.end(claim, NETWORK, Usage(input_tokens=90, output_tokens=5, exit_code=1))
+    attempt = ground.attempts(step.protocol_id)[-1]
+    assert (attempt.thread_id, attempt.prompt_sha256, attempt.directory) == ("t", "p", "/attempts/1")
+    assert (attempt.input_tokens, attempt.output_tokens, attempt.exit_code) == (100, 5, 1)
+    assert (attempt.state, attempt.category, attempt.error, attempt.stderr_tail) == (
+        "failed",
+        "network",
+        "no route",
+        "tail",
+    )
+    assert ground.fresh(step).thread_id == "t"
+
+
+def test_a_commit_is_known_to_the_attempt_that_comes_after_a_crash(ground: Ground):
+    step, claim = running(ground)
+    report = ground.executed_well(summary="mended")
+    assert ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+    ground.end(claim, LOST)
+    (earlier,) = ground.claim(step.protocol_id).earlier
+    assert earlier.head_sha == report.head_sha
+    assert msgspec.convert(earlier.result, ExecutionDone) == report
+
+
+def test_a_branch_that_was_written_is_where_the_attempt_starts(ground: Ground):
+    protocol = ground.planned()
+    ground.run(add_step, protocol.id, step_name="x")
+    ground.run(run_next_step, protocol.id)
+    claim = ground.claim(protocol.id)
+    assert claim.plan is not None
+    noted = ground.run_as(WORKER, note_branch, claim.job.id, claim.job.token, "a" * 40, "b" * 40, claim.plan)
+    assert noted is not None
+    assert (noted.head_sha, noted.written_revision, noted.start_sha) == ("b" * 40, 2, protocol.start_sha)
+    assert ground.step(protocol, 1).start_sha == "b" * 40
+    assert ground.attempts(protocol.id)[-1].start_sha == "b" * 40
+
+
+def test_the_row_of_a_finished_job_keeps_its_result_without_the_plan(ground: Ground):
+    protocol = ground.planned()
+    (row,) = ground.sql("SELECT result FROM jobs WHERE kind = 'plan_protocol_job'")
+    assert protocol.head_sha in row["result"]
+    assert "plan_md" not in row["result"]
+
+
+# threads
+
+
+def test_a_repair_goes_on_in_the_thread_that_made_the_commit(ground: Ground):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    held = (claim.job.id, claim.job.token)
+    ground.run_as(WORKER, note_attempt, *held, Usage(thread_id="t", input_tokens=7))
+    ground.run_as(WORKER, note_commit, *held, report.head_sha, report)
+    ground.end(claim, report)
+    ground.run(reject_step, step.id, feedback="the sign is wrong")
+    again = ground.claim(step.protocol_id)
+    assert again.resume is not None
+    assert again.resume.thread_id == "t"
+    assert again.used.input_tokens == 7
+
+
+@pytest.mark.parametrize("how", [{"fresh": True}, {"model": "other"}])
+def test_a_fresh_retry_or_another_model_gets_a_new_thread(ground: Ground, how: dict[str, Any]):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    held = (claim.job.id, claim.job.token)
+    ground.run_as(WORKER, note_attempt, *held, Usage(thread_id="t"))
+    ground.run_as(WORKER, note_commit, *held, report.head_sha, report)
+    ground.end(claim, report)
+    ground.run(retry_step, step.id, **how)
+    assert ground.claim(step.protocol_id).resume is None
+
+
+def test_a_parked_thread_is_left_when_the_branch_went_on_without_it(ground: Ground):
+    step, claim = running(ground)
+    ground.run_as(WORKER, note_attempt, claim.job.id, claim.job.token, Usage(thread_id="t"))
+    ground.end(claim, Stopped(message="the worker stops"))
+    ground.sql("UPDATE protocol_runs SET head_sha = ? WHERE id = ?", "e" * 40, step.protocol_id)
+    assert ground.claim(step.protocol_id).resume is None
+
+
+def test_a_worker_that_stops_hands_its_job_back_without_a_loss(ground: Ground):
+    step, claim = running(ground)
+    story = ground.news(step.protocol_id, lambda: ground.end(claim, Stopped(message="the worker stops")))
+    assert story == ["job_parked"]
+    job = ground.only_job(step.protocol_id)
+    assert (job.state, job.attempt, job.continuations) == (JobState.QUEUED, 0, 0)
+    assert [each.id for each in ground.due()] == [job.id]
+
+
+# QA sees all of the step's work
+
+
+def test_qa_is_judged_from_where_the_step_began(ground: Ground):
+    protocol = ground.planned()
+    step = ground.run(run_next_step, protocol.id)
+    for _ in range(2):
+        claim = ground.claim(protocol.id)
+        report = ground.executed_well()
+        ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+        ground.end(claim, report)
+        if _ == 0:
+            ground.run(reject_step, step.id, feedback="no")
+    ground.run(run_qa, step.id)
+    assert ground.claim(protocol.id).judged_from == protocol.head_sha
+
+
+# other jobs
+
+
+def test_a_failed_setup_can_be_queued_again(ground: Ground):
+    project = ground.project()
+    ground.run(set_up_project, project.id)
+    (job,) = ground.rung
+    claim = ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1")
+    assert claim is not None
+    ground.end(claim, AUTH)
+    ground.run(set_up_project, project.id)
+    (again,) = ground.rung
+    assert jobs.last_setup(ground.tx, project.id) == again
+
+
+def test_a_setup_that_is_done_says_so(ground: Ground):
+    ground.project()
+    assert [row["event_type"] for row in ground.sql("SELECT event_type FROM events ORDER BY id")] == [
+        "project_registered",
+        "setup_enqueued",
+        "setup_done",
+    ]
+
+
+def test_releasing_a_job_that_was_never_claimed_is_late(ground: Ground):
+    ground.run(run_next_step, ground.planned().id)
+    (job,) = ground.rung
+    assert not ground.run_as(WORKER, release, job.id, 0, AUTH)
+    assert not ground.run_as(WORKER, release, 4711, 1, AUTH)
+    assert ground.job(job.id).state is JobState.QUEUED
