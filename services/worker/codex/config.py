@@ -32,13 +32,16 @@ _SHORT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t
 
 # Everything that calls home, adds tools that no prompt of ours speaks of, or runs code of the repository. AGENTS.md and
 # the repository's skills are kept out of the instructions, since a change must not instruct its own judge; a prompt
-# that wants AGENTS.md to be read says so.
+# that wants AGENTS.md to be read says so. Permissions and environment would be described by the list of denied paths:
+# the names of other projects, and thousands of tokens where there are many.
 _SWITCHED_OFF = """\
 approval_policy = "never"
 check_for_update_on_startup = false
 web_search = "disabled"
 allow_login_shell = false
 project_doc_max_bytes = 0
+include_permissions_instructions = false
+include_environment_context = false
 
 [analytics]
 enabled = false

@@ -72,6 +72,14 @@ async def test_codex_home_and_denied_folders_cannot_be_read(ground: Ground, hear
 
 
 @needs_sandbox
+async def test_the_model_is_not_told_what_is_hidden_from_it(ground: Ground, heard: Heard) -> None:
+    (ground.root / "trees" / "0002-secret-plans").mkdir()
+    async with ScriptedModel(script({"answer": ANSWER})) as model:
+        await run_codex(ground.request(model.base_url, mode=Mode.READ, denied=(ground.root,)), on_event=heard)
+    assert b"secret-plans" not in model.requests[0].body
+
+
+@needs_sandbox
 async def test_a_resumed_thread_cannot_read_its_new_codex_home(ground: Ground, heard: Heard) -> None:
     turns = ({"answer": ANSWER}, {"command": "cat $CODEX_HOME/config.toml; echo hi > new; true"}, {"answer": ANSWER})
     async with ScriptedModel(script(*turns)) as model:
