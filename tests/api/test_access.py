@@ -1,11 +1,14 @@
 """Tokens, secrets and hooks: shown once or never, and stored so that the database alone opens nothing."""
 
+from io import StringIO
+
 import httpx
 
+from shared import log
 from shared.repository import deliveries
 from shared.repository.database import Tx
 from shared.workflow.deliveries import hook_seal_context
-from tests.api.house import House
+from tests.api.house import TOKEN, House
 
 
 async def test_a_token_is_shown_once(house: House, admin: httpx.AsyncClient) -> None:
@@ -110,7 +113,9 @@ async def test_a_scheme_that_the_forge_does_not_know_is_refused(house: House, ad
         assert (await admin.post(path, json=body)).status_code == 400
 
 
-async def test_no_answer_repeats_a_secret(house: House, admin: httpx.AsyncClient) -> None:
+async def test_no_answer_and_no_log_line_repeats_a_secret(house: House, admin: httpx.AsyncClient) -> None:
+    logged = StringIO()
+    log.configure(level="DEBUG", stream=logged)  # knows none of the secrets: they must not get there
     project = await house.project()
     canary = "canary-7f3a9c"
     await admin.put(f"/projects/{project}/secrets/forge_token", json={"value": canary})
@@ -138,3 +143,8 @@ async def test_no_answer_repeats_a_secret(house: House, admin: httpx.AsyncClient
         for secret in (canary, token, hook):
             assert secret not in answer.text, path
             assert secret not in str(answer.headers), path
+    await admin.get("/projects", headers={"authorization": f"Bearer {canary}"})
+    await admin.get("/projects", headers={"x-project-token": canary})
+    for secret in (canary, token, hook, TOKEN):
+        assert secret not in logged.getvalue()
+    assert logged.getvalue().count('"status": 401') == 2

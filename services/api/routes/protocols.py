@@ -200,7 +200,7 @@ async def run_next_step(
     protocol_id: ProtocolId,
     data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
-    """Queue the lowest step that waits for its start; the answer is that step."""
+    """Queue the lowest step that waits for its start; the answer is that step. If-Match is the protocol's ETag."""
     version = version_wanted(request)
     return await desk.act(
         request, lambda unit: showing.step(protocols.run_next_step(unit, protocol_id, version=version)), status=202
@@ -214,7 +214,7 @@ async def retry_latest(
     protocol_id: ProtocolId,
     data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
 ) -> Response[StepAnswer]:
-    """Queue the failed step that the others wait for once more; the answer is that step."""
+    """Queue the failed step that the others wait for; the answer is that step. If-Match is the protocol's ETag."""
     version = version_wanted(request)
     return await desk.act(
         request, lambda unit: showing.step(protocols.retry_latest(unit, protocol_id, version=version)), status=202
