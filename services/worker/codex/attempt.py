@@ -32,7 +32,6 @@ _NOT_FOR_CODEX = ("git",)
 _SKILL_PLACES = (".agents/skills", ".codex/skills")
 _SKILL_FILE = "SKILL.md"
 _RUN_SECRETS = Path("/run/secrets")
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class AttemptFiles(msgspec.Struct, frozen=True):
@@ -213,7 +212,13 @@ def _config(request: CodexRequest, files: AttemptFiles) -> CodexConfig:
 
 
 def _path_of(request: CodexRequest) -> str:
-    return request.environment.get("PATH", _SYSTEM_PATH)
+    """Return where programs are found: as the worker finds them, unless the request says otherwise.
+
+    An entry relative to the current directory would let a file of the repository run in place of a program.
+    """
+    asked = request.environment.get("PATH")
+    entries = os.get_exec_path() if asked is None else asked.split(os.pathsep)
+    return os.pathsep.join(entry for entry in entries if entry.startswith("/"))
 
 
 def _credentials() -> Iterator[Path]:

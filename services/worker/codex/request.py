@@ -25,7 +25,7 @@ class CodexRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `denied` are folders and files that the agent must not read: one that contains the worktree or the repository
     hides everything in it but those. `environment` is added to Codex's own (a proxy, a CA file),
-    `command_environment` to that of the commands it runs.
+    `command_environment` to that of the commands it runs; PATH is the worker's unless `environment` has one.
     """
 
     binary: Path

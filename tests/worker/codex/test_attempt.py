@@ -45,6 +45,16 @@ def test_the_environment_is_ours_alone(ground: Ground, monkeypatch: pytest.Monke
     }
 
 
+@pytest.mark.parametrize("asked", [{}, {"PATH": "bin:/usr/bin::.:/bin"}])
+def test_programs_are_never_looked_for_in_the_current_directory(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    monkeypatch.setenv("PATH", ".:/usr/bin:relative::/bin")
+    request = ground.request(environment=asked)
+    environment = environment_of(request, AttemptFiles(request.attempt_dir))
+    assert environment["PATH"] == f"{request.attempt_dir}/bin:/usr/bin:/bin"
+
+
 def test_the_folder_is_for_us_alone(ground: Ground) -> None:
     files = prepare(ground.request(), str)
     assert files.root.stat().st_mode & 0o077 == 0
