@@ -1,6 +1,8 @@
 """The one door to the database: opens it, migrates it, and runs whole transactions in one hop to its thread."""
 
 import asyncio
+import os
+import re
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -22,7 +24,7 @@ Row = dict[str, Any]
 Clock = Callable[[], int]
 
 SAFE_VERSION = (3, 51, 3)
-_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "virtiofs", "afs", "ceph", "glusterfs")
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "virtiofs", "afs", "ceph", "glusterfs")
 _JSON_COLUMNS = frozenset(
     {
         "default_models",
@@ -173,23 +175,29 @@ class _clear_refusals:  # noqa: N801  reads as a verb where it is used
         text = str(error)
         if "locked" in text or "busy" in text:
             raise Unavailable("The database is busy. Nothing was changed; try again.", type="database-busy") from error
-        if "full" in text or "disk I/O" in text or "readonly" in text:
+        if any(word in text for word in ("full", "disk I/O", "readonly", "unable to open")):
             message = f"The database cannot be written ({text}). Nothing was changed; free space or mend the disk."
             raise Unavailable(message, type="database-unwritable") from error
+
+
+def file_system_of(folder: Path, mountinfo: str) -> str:
+    """The kind of file system that holds the folder, by the text of /proc/self/mountinfo; "" when it does not tell."""
+    best, kind = "", ""
+    for line in filter(None, mountinfo.split("\n")):
+        before, _, after = line.partition(" - ")
+        mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
+        if len(mount) >= len(best) and folder.is_relative_to(mount):
+            best, kind = mount, after.split()[0]
+    return kind
 
 
 def _check_file_system(path: Path) -> None:
     mounts = Path("/proc/self/mountinfo")
     if not mounts.exists():
         return
-    folder = path.parent.resolve()
-    best, kind = "", ""
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
-        before, _, after = line.partition(" - ")
-        mount = before.split()[4]
-        if len(mount) >= len(best) and folder.is_relative_to(mount):
-            best, kind = mount, after.split()[0]
-    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+    text = mounts.read_bytes().decode("latin-1")  # octets as they are in the escapes, so that any name compares
+    folder = Path(os.fsencode(path.resolve().parent).decode("latin-1"))
+    if (kind := file_system_of(folder, text)).startswith(NETWORK_FILE_SYSTEMS):
         message = f"{path} lies on {kind}, where SQLite can be corrupted; put DEKSDENFLOW_DB_PATH on a local disk"
         raise StartupError(message)
 

@@ -11,7 +11,7 @@ from shared.errors import StartupError
 FOLDER = Path(__file__).parent.parent / "migrations"
 
 
-def apply_migrations(connection: sqlite3.Connection, now: int) -> list[int]:
+def apply_migrations(connection: sqlite3.Connection, now: int, folder: Path = FOLDER) -> list[int]:
     """Bring the schema up to date; gives the numbers that were applied.
 
     Three services may start at once: the caller's immediate transaction lets one work while the others wait, and a
@@ -22,7 +22,7 @@ def apply_migrations(connection: sqlite3.Connection, now: int) -> list[int]:
         " number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"
     )
     done = {row["number"]: row for row in connection.execute("SELECT * FROM schema_migrations").fetchall()}
-    files = {int(file.name[:4]): file for file in sorted(FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
+    files = {int(file.name[:4]): file for file in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
     if newer := sorted(set(done) - set(files)):
         raise StartupError(f"the database has migration {newer[0]}, which this release does not know; use a newer one")
     applied: list[int] = []

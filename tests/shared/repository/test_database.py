@@ -1,0 +1,349 @@
+"""The door to the database: whole transactions or none, many processes, clear refusals, and nothing left behind."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import StartupError, Unavailable
+from shared.repository import meta
+from shared.repository.database import (
+    NETWORK_FILE_SYSTEMS,
+    SAFE_VERSION,
+    Database,
+    Tx,
+    file_system_of,
+    open_database,
+    sqlite3,
+)
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "d.sqlite") as database:
+        yield database
+
+
+def put(tx: Tx, key: str, value: str = "x") -> None:
+    tx.run("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def keys(tx: Tx) -> set[str]:
+    return {row["key"] for row in tx.rows("SELECT key FROM meta WHERE key <> 'instance'")}
+
+
+# transactions
+
+
+async def test_what_was_written_is_read(database: Database):
+    await database.write(put, "a")
+    assert await database.read(keys) == {"a"}
+
+
+async def test_an_exception_rolls_everything_back(database: Database):
+    def work(tx: Tx) -> None:
+        put(tx, "a")
+        put(tx, "b")
+        raise KeyError("on purpose")
+
+    with pytest.raises(KeyError):
+        await database.write(work)
+    assert await database.read(keys) == set()
+
+
+async def test_after_a_failure_the_next_write_works(database: Database):
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.write(lambda tx: [put(tx, "a"), put(tx, "a")])
+    await database.write(put, "a")
+    assert await database.read(keys) == {"a"}
+
+
+async def test_a_cancelled_caller_leaves_all_or_nothing_and_no_lock(database: Database):
+    def work(tx: Tx, number: int) -> None:
+        put(tx, f"{number}-one")
+        put(tx, f"{number}-two")
+
+    async def try_it(number: int) -> None:
+        await database.write(work, number)
+
+    for number in range(120):
+        task = asyncio.create_task(try_it(number))
+        for _ in range(number % 4):
+            await asyncio.sleep(0)
+        if number % 3:
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    found = await database.read(keys)
+    assert {key.partition("-")[0] for key in found if key.endswith("one")} == {
+        key.partition("-")[0] for key in found if key.endswith("two")
+    }
+    assert {f"{number}-one" for number in range(0, 120, 3)} <= found
+    await database.write(put, "after")
+
+
+async def test_writers_of_one_process_take_turns(database: Database):
+    def count(tx: Tx) -> None:
+        row = tx.row("SELECT value FROM meta WHERE key = 'n'")
+        tx.run("INSERT OR REPLACE INTO meta VALUES ('n', ?)", (str(int(row["value"]) + 1 if row else 1),))
+
+    await asyncio.gather(*(database.write(count) for _ in range(100)))
+    row = await database.read(lambda tx: tx.row("SELECT value FROM meta WHERE key = 'n'"))
+    assert row == {"value": "100"}
+
+
+async def test_a_reader_sees_one_moment(database: Database):
+    """The two halves of a read are the same, though a write is committed between them."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def look_twice(tx: Tx) -> tuple[set[str], set[str]]:
+        first = keys(tx)
+        inside.set()
+        assert go_on.wait(10)
+        return first, keys(tx)
+
+    reading = asyncio.create_task(database.read(look_twice))
+    await asyncio.to_thread(inside.wait, 10)
+    await database.write(put, "a")
+    go_on.set()
+    assert await reading == (set(), set())
+    assert await database.read(keys) == {"a"}
+
+
+async def test_a_slow_reader_holds_up_neither_writers_nor_other_readers(database: Database):
+    go_on = threading.Event()
+    slow = asyncio.create_task(database.read(lambda _: go_on.wait(10)))
+    await database.write(put, "a")
+    assert await database.read(keys) == {"a"}
+    go_on.set()
+    assert await slow
+
+
+async def test_a_reader_cannot_write(database: Database):
+    with pytest.raises(Unavailable, match="readonly"):
+        await database.read(put, "a")
+    assert await database.read(keys) == set()
+
+
+async def test_a_transaction_has_one_time(tmp_path: Path):
+    times = iter(range(1000, 2000))
+    async with open_database(tmp_path / "d.sqlite", clock=lambda: next(times)) as database:
+        first, second = await database.write(lambda tx: (tx.now, tx.now))
+        assert first == second
+        assert await database.write(lambda tx: tx.now) == first + 1
+
+
+# refusals
+
+
+async def test_a_database_that_stays_locked_is_unavailable(database: Database):
+    await database._writer.execute_fetchall("PRAGMA busy_timeout=50")
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(Unavailable, match="busy") as refused:
+            await database.write(put, "a")
+        assert refused.value.type == "database-busy"
+    finally:
+        other.close()
+    await database.write(put, "a")
+
+
+async def test_a_full_disk_changes_nothing_and_work_goes_on_when_there_is_room(database: Database):
+    (row,) = await database._writer.execute_fetchall("PRAGMA page_count")
+    await database._writer.execute_fetchall(f"PRAGMA max_page_count={row['page_count']}")
+
+    def too_much(tx: Tx) -> None:
+        put(tx, "small")
+        put(tx, "big", "x" * 1_000_000)
+
+    with pytest.raises(Unavailable, match="full") as refused:
+        await database.write(too_much)
+    assert refused.value.type == "database-unwritable"
+    assert await database.read(keys) == set()
+    await database._writer.execute_fetchall("PRAGMA max_page_count=1000000")
+    await database.write(too_much)
+    assert await database.read(keys) == {"small", "big"}
+
+
+# settings of the connections
+
+
+async def test_every_connection_is_set_up_to_be_safe(database: Database):
+    for connection in (database._writer, *database._readers):
+        values = {}
+        for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "query_only"):
+            (row,) = await connection.execute_fetchall(f"PRAGMA {name}")
+            values[name] = next(iter(row.values()))
+        reads_only = int(connection is not database._writer)
+        assert values == {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "foreign_keys": 1,
+            "busy_timeout": 30000,
+            "query_only": reads_only,
+        }
+
+
+async def test_a_foreign_key_is_held(database: Database):
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        await database.write(
+            lambda tx: tx.run(
+                "INSERT INTO tokens (project_id, name, prefix, hash, created_at) VALUES (9, '', '', '', 0)"
+            )
+        )
+
+
+def test_the_sqlite_that_is_used_has_no_corruption_bug():
+    assert sqlite3.sqlite_version_info >= SAFE_VERSION
+
+
+# opening and closing
+
+
+async def test_closing_ends_every_thread(tmp_path: Path):
+    before = set(threading.enumerate())
+    async with open_database(tmp_path / "d.sqlite", readers=3):
+        assert len(set(threading.enumerate()) - before) == 4
+    until(lambda: set(threading.enumerate()) <= before)
+
+
+async def test_what_was_written_is_there_after_a_restart(tmp_path: Path):
+    async with open_database(tmp_path / "d.sqlite") as database:
+        await database.write(put, "a")
+        instance = await database.read(meta.instance)
+    async with open_database(tmp_path / "d.sqlite") as database:
+        assert await database.read(keys) == {"a"}
+        assert await database.read(meta.instance) == instance
+        assert len(instance) == 12
+
+
+async def test_the_folder_is_made(tmp_path: Path):
+    async with open_database(tmp_path / "new" / "folder" / "d.sqlite") as database:
+        assert database.path.exists()
+
+
+def _is_a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _is_no_database(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 100)
+
+
+def _lies_under_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("")
+
+
+def _has_another_schema(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE projects (id INTEGER)")
+    connection.close()
+
+
+@pytest.mark.parametrize("spoil", [_is_a_folder, _is_no_database, _lies_under_a_file, _has_another_schema])
+async def test_an_unusable_path_is_one_line_and_leaves_no_thread(tmp_path: Path, spoil):
+    before = set(threading.enumerate())
+    path = tmp_path / "here" / "d.sqlite"
+    path.parent.mkdir()
+    spoil(path)
+    with pytest.raises(StartupError) as refused:
+        async with open_database(path):
+            pass
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    until(lambda: set(threading.enumerate()) <= before)
+
+
+# file systems
+
+
+MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
+23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+24 23 0:40 / /mnt/data rw,relatime - nfs4 server:/export rw
+25 24 8:2 / /mnt/data/local rw,relatime - xfs /dev/sdb rw
+26 23 0:41 / /mnt/with\040space rw,relatime - fuse.sshfs host: rw
+27 23 0:42 / /mnt/dat rw,relatime - cifs //host/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/", "ext4"),
+        ("/srv/app", "ext4"),
+        ("/mnt/data", "nfs4"),
+        ("/mnt/data/deep/er", "nfs4"),
+        ("/mnt/data/local/x", "xfs"),
+        ("/mnt/database", "ext4"),
+        ("/mnt/with space/x", "fuse.sshfs"),
+        ("/mnt/dat", "cifs"),
+    ],
+)
+def test_the_file_system_of_a_folder_is_that_of_its_nearest_mount(folder: str, kind: str):
+    assert file_system_of(Path(folder), MOUNTS) == kind
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "virtiofs", "ceph"])
+def test_network_file_systems_are_known(kind: str):
+    assert kind.startswith(NETWORK_FILE_SYSTEMS)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "zfs", ""])
+def test_local_file_systems_are_welcome(kind: str):
+    assert not kind.startswith(NETWORK_FILE_SYSTEMS)
+
+
+# several processes
+
+START = """
+import asyncio, json, sys
+from shared.repository.database import open_database
+from shared.repository import meta
+
+async def main():
+    sys.stdin.readline()
+    async with open_database(sys.argv[1]) as database:
+        for number in range(20):
+            await database.write(lambda tx: tx.run("INSERT INTO meta VALUES (?, '')", (f"{sys.argv[2]}-{number}",)))
+        print(json.dumps([await database.read(meta.instance), await database.read(meta.migration)]))
+
+asyncio.run(main())
+"""
+
+
+def test_three_processes_that_start_at_once_make_one_database(tmp_path: Path):
+    path = tmp_path / "d.sqlite"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, str(path), name],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("api", "webhooks", "worker")
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], answers
+    assert len({out for out, _ in answers}) == 1
+    assert json.loads(answers[0][0])[1] >= 1
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("SELECT count(*) FROM meta").fetchone() == (61,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    finally:
+        connection.close()
