@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from services.worker.answers import BadAnswer
+from services.worker.codex.attempt import AttemptFiles
 from services.worker.codex.binary import CodexBinary, SandboxProbe, find_codex
 from services.worker.codex.config import Mode, Sandbox
 from services.worker.codex.events import Event, ThreadStarted
@@ -19,7 +20,7 @@ from services.worker.codex.runner import run_codex
 from services.worker.git.records import Worktree
 from services.worker.lease import Lease
 from services.worker.prompts import Prompt, bad_answer_prompt
-from shared.schemas.reports import Usage
+from shared.schemas.reports import Claim, Usage
 from shared.settings import Settings
 
 A = TypeVar("A")
@@ -84,15 +85,7 @@ class Agent:
         """
         claim = lease.claim
         folder = self.folder_of(lease)
-        resume = claim.resume
-        request = await self._request(lease, ask, folder)
-        if resume is not None and resume.thread_id is not None:
-            request = msgspec.structs.replace(
-                request,
-                thread_id=resume.thread_id,
-                resume_from=last_folder(Path(resume.directory or folder)),
-                usage_before=_tokens(claim.used),
-            )
+        request = _resumed(await self._request(lease, ask, folder), claim)
         first = await self._run(lease, request, ask.prompt, folder, Tokens())
         try:
             return decode(first.message)
@@ -164,9 +157,17 @@ class Agent:
         )
 
 
-def last_folder(folder: Path) -> Path:
-    """Where an attempt's thread was spoken in last."""
-    return folder / AGAIN if (folder / AGAIN).is_dir() else folder
+def _resumed(request: CodexRequest, claim: Claim) -> CodexRequest:
+    """The request in the thread that is to go on; a thread that left no record is begun anew, in the same files."""
+    resume = claim.resume
+    if resume is None or resume.thread_id is None or resume.directory is None:
+        return request
+    for folder in (Path(resume.directory, AGAIN), Path(resume.directory)):
+        if any(AttemptFiles(folder).codex_home.glob(f"sessions/**/rollout-*-{resume.thread_id}.jsonl")):
+            return msgspec.structs.replace(
+                request, thread_id=resume.thread_id, resume_from=folder, usage_before=_tokens(claim.used)
+            )
+    return request
 
 
 def _database_files(path: Path) -> tuple[Path, ...]:

@@ -1,8 +1,8 @@
-"""A worker with everything real but the loop that feeds it: a job runs when the test says so, and time is the test's."""
+"""A worker with everything real but the loop that feeds it: a job runs when the test says so, and it owns the clock."""
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -178,14 +178,6 @@ class Workshop:
         (event,) = await self.events(event_type)
         return event
 
-    async def hung(self, requests: int = 1) -> None:
-        """Returns when the model has been asked so often."""
-
-        async def asked() -> bool:
-            return len(self.model.requests) >= requests
-
-        await eventually(asked, within=30)
-
     async def until(self, sql: str, *params: Any, within: float = 30) -> Row:
         """The first row that the query gives, once it gives one."""
 
@@ -193,6 +185,30 @@ class Workshop:
             return await self.rows(sql, *params)
 
         return (await eventually(look, within=within))[0]
+
+    @asynccontextmanager
+    async def waiting_agent(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """The next step's agent is in its `WAIT` while the body runs; afterwards everything that is due is done."""
+        await self.call(run_next_step, 1)
+        async with self.working() as work:
+            await until_exists(self.worktree / "here")
+            await self.until("SELECT id FROM attempts WHERE state = 'running' AND thread_id IS NOT NULL")
+            yield work
+
+    def go_on(self) -> None:
+        """End the agent's `WAIT`."""
+        (self.worktree / "go-on").touch()
+
+    @asynccontextmanager
+    async def locked_database(self) -> AsyncIterator[None]:
+        """Somebody else holds the database for as long as the body runs, and we have little patience."""
+        await self.runtime.database._writer.execute_fetchall("PRAGMA busy_timeout=20")
+        async with open_database(self.runtime.database.path, readers=0) as other:
+            await other._writer.execute_fetchall("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                await other._writer.rollback()
 
     def agents(self) -> list[int]:
         return agent_processes(self.workspaces)
@@ -255,4 +271,13 @@ async def open_workshop(
     subprocess.run(["rm", "-rf", folder / "ours"], check=True)
 
 
+async def until_exists(path: Path) -> None:
+    async def exists() -> bool:
+        return path.exists()
+
+    await eventually(exists, within=30)
+
+
+# A turn that ends when the test says `go_on`.
+WAIT = {"command": "touch here; until test -e go-on; do sleep 0.05; done; rm go-on here"}
 NOTHING: dict[str, Any] = {"turns": [{"message": "There is nothing to say."}]}
