@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import codex_cli_bin
+import httpx
 import pytest
 
 from services.local.demo.check import agent_processes
@@ -78,6 +79,27 @@ def test_the_demo_tells_its_story_holds_its_claims_and_leaves_nothing(tmp_path: 
     svg = picture.read_text()
     assert svg.startswith("<svg")
     assert "http" not in svg.replace("http://www.w3.org/", ""), "nothing is fetched from elsewhere"
+
+
+def test_kept_it_answers_at_the_addresses_that_it_names_until_ctrl_c(tmp_path: Path) -> None:
+    with demo(tmp_path, "--keep") as process:
+        assert process.stdout is not None
+        told: list[str] = []
+
+        def kept() -> bool:
+            told.append(process.stdout.readline())
+            return "until Ctrl-C" in told[-1] or process.poll() is not None
+
+        until(kept, within=110)
+        curl = next(line for line in told if "curl http://" in line).split()[-1]
+        run = httpx.get(curl, trust_env=False).json()
+        assert (run["status"], run["reason"]) == ("completed", "steps_done")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    (folder,) = folders_in(tmp_path)
+    assert f"folder    {folder}" in "".join(told)
+    assert (folder / "sample" / "tabsplit.git").is_dir()
 
 
 def test_where_no_sandbox_is_possible_the_demo_says_so_and_runs_its_own_script_without(tmp_path: Path) -> None:

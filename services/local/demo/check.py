@@ -29,7 +29,7 @@ class Check(msgspec.Struct, frozen=True):
     seen: str
 
 
-class TestRun(msgspec.Struct, frozen=True):
+class SuiteRun(msgspec.Struct, frozen=True):
     """The sample's own tests in a fresh clone: how many there were, and how that ended."""
 
     commit: str
@@ -53,8 +53,8 @@ class Findings(msgspec.Struct, frozen=True):
 
     commits: tuple[PushedCommit, ...]
     diff_stat: str
-    before: TestRun
-    after: TestRun
+    before: SuiteRun
+    after: SuiteRun
     checks: tuple[Check, ...]
 
     @property
@@ -63,7 +63,7 @@ class Findings(msgspec.Struct, frozen=True):
         return tuple(check for check in self.checks if not check.holds)
 
 
-def find_out(scene: Scene, sample: SamplePaths, before: TestRun, workspaces: Path) -> Findings:
+def find_out(scene: Scene, sample: SamplePaths, before: SuiteRun, workspaces: Path) -> Findings:
     """Look at everything; takes a second, and runs git and the sample's tests as processes."""
     base_sha = before.commit
     branch = scene.protocol.branch if scene.protocol else ""
@@ -109,7 +109,7 @@ def _commit(origin: Path, entry: str) -> PushedCommit:
     return PushedCommit(sha, subject, {key: value for key, _, value in pairs}, len(changed.splitlines()))
 
 
-def run_tests(sample: SamplePaths, branch: str) -> TestRun:
+def run_tests(sample: SamplePaths, branch: str) -> SuiteRun:
     """Clone the branch from the origin into a folder of its own and run the sample's tests there."""
     with tempfile.TemporaryDirectory(prefix="deksdenflow-demo-") as folder:
         clone = Path(folder, "clone")
@@ -118,12 +118,12 @@ def run_tests(sample: SamplePaths, branch: str) -> TestRun:
             commit = git(clone, "rev-parse", "HEAD").strip()
             run = _run(sample.test_command, clone, _TESTS_TIMEOUT_S)
         except (OSError, subprocess.SubprocessError) as error:
-            return TestRun("", passed=False, count=0, outcome=f"could not be run: {error}", output="")
+            return SuiteRun("", passed=False, count=0, outcome=f"could not be run: {error}", output="")
     output = run.stdout + run.stderr
     count = re.search(r"^Ran (\d+) tests?", output, re.MULTILINE)
     last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
     number = int(count[1]) if count else 0
-    return TestRun(commit, run.returncode == 0, number, f"{number} tests: {last.strip()}", output)
+    return SuiteRun(commit, run.returncode == 0, number, f"{number} tests: {last.strip()}", output)
 
 
 def git(folder: Path, *arguments: str) -> str:

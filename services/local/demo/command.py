@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from services.local.demo.check import Findings, TestRun, agent_processes, find_out, run_tests
+from services.local.demo.check import Findings, SuiteRun, agent_processes, find_out, run_tests
 from services.local.demo.drive import Drive
 from services.local.demo.rest import DemoFailed, Rest
 from services.local.demo.scene import Scene
@@ -46,7 +46,7 @@ class Place(msgspec.Struct, frozen=True):
 
     folder: Path
     sample: SamplePaths
-    before: TestRun
+    before: SuiteRun
     machine: Machine
 
 
@@ -112,7 +112,7 @@ async def _set_up(wanted: Wanted, env: Mapping[str, str], scene: Scene, folder: 
     scene.now_doing = "Making a sample repository"
     sample = await _in_thread(build_sample, folder)
     before = await _in_thread(run_tests, sample, sample.base_branch)
-    scene.done.append(("Sample repository", before.outcome))
+    scene.done.append(("Sample repository", f"with a bug, {before.outcome}"))
     return Place(folder, sample, before, machine)
 
 

@@ -160,7 +160,7 @@ def _cells(row: Row, spinner: Spinner | None) -> tuple[RenderableType, ...]:
 
 def _agent(lines: Sequence[AgentLine]) -> RenderableType:
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, width=3)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for line in lines:
         glyph, style = _SAID.get(line.kind, ("✘", "red"))
@@ -266,7 +266,9 @@ def _summary(scene: Scene, findings: Findings) -> RenderableType:
     stat = findings.diff_stat.strip().splitlines()
     lines.add_row("commits", f"{len(findings.commits)} on the origin: the plan, and one for each step")
     lines.add_row("diff", stat[-1].strip() if stat else "none")
-    lines.add_row("tests", Text.assemble((findings.before.outcome, "red"), "  →  ", (findings.after.outcome, "green")))
+    lines.add_row(
+        "tests", Text.assemble((f"{findings.before.outcome}  ", "red"), "→  ", (findings.after.outcome, "green"))
+    )
     lines.add_row("tokens", f"{scene.tokens:,} in {len(scene.attempts)} runs of Codex{_cached(scene)}")
     lines.add_row("time", f"{scene.elapsed_s:.1f} s")
     title = "all of it holds" if good else f"{len(findings.failed)} of {len(findings.checks)} checks failed"
