@@ -204,6 +204,7 @@ CREATE INDEX jobs_of_project ON jobs (project_id, id);
 CREATE INDEX jobs_of_project_by_state ON jobs (project_id, state, id);
 CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_by_kind ON jobs (kind, state);
+CREATE INDEX jobs_of_project_by_kind ON jobs (project_id, kind, state);
 CREATE INDEX setups_of_project ON jobs (project_id, id) WHERE kind = 'setup';
 
 CREATE TABLE attempts (
