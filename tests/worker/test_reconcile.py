@@ -1,0 +1,259 @@
+"""The loop that heals: it rings for what was not heard, and takes back what the dead have left, and nothing else."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Container
+from pathlib import Path
+
+from services.worker.codex.leftovers import RUN_VARIABLE, RunMarker
+from services.worker.reconcile import OLD_FILE_S, SILENT_S, Ownership, Reconciler
+from shared.schemas.records import Job
+from shared.workflow import jobs as verbs
+from shared.workflow.protocols import cancel_protocol, run_next_step
+from shared.workflow.unit import Caller
+from tests.waiting import eventually
+from tests.worker.codex.ground import alive
+from tests.worker.workshop import Workshop, open_workshop
+
+DEAD = "another-worker"
+
+
+class Scene:
+    """A worker that reconciles, an execution that somebody has claimed, and a clock that only goes when it is told."""
+
+    def __init__(self, shop: Workshop, folder: Path, live: Container[int] = ()) -> None:
+        self.shop = shop
+        self.folder = folder / "workers"
+        self.now = 1000.0
+        self.ownership = Ownership(self.folder, "me")
+        self.reconciler = Reconciler(
+            shop.runtime.flow,
+            Caller("worker:me"),
+            self.ownership,
+            live=live,
+            marker=shop.doors.agent.marker_of,
+            monotonic=lambda: self.now,
+        )
+
+    async def claimed_by(self, owner: str) -> Job:
+        """The step's execution, claimed by this worker."""
+        await self.shop.open("Greet")
+        await self.shop.call(run_next_step, 1)
+        (due,) = await self.shop.due()
+        claim = await self.shop.runtime.flow.run(Caller(owner), verbs.claim_job, due.id, due.dispatch, owner)
+        assert claim is not None
+        return claim.job
+
+    async def job(self) -> dict[str, object]:
+        return (await self.shop.jobs("execute_step_job"))[0]
+
+
+async def test_the_job_of_a_dead_worker_is_taken_back_at_once_and_goes_on(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        await scene.claimed_by(DEAD)
+        await scene.reconciler.take_back()
+        job = await scene.job()
+        assert (job["state"], job["attempt"], job["continuations"]) == ("queued", 0, 1)
+        assert (await shop.attempts())[0]["state"] == "lost"
+        lost = await shop.event("job_lost")
+        assert DEAD in lost.metadata["message"]
+        assert [due.id for due in await shop.due()] == [job["id"]]
+        assert (await shop.step()).status == "running"
+
+
+async def test_the_job_of_a_living_worker_stays_with_it(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        other = Ownership(scene.folder, DEAD)
+        await scene.claimed_by(DEAD)
+        before = await scene.job()
+        for _ in range(3):
+            await scene.reconciler.take_back()
+            scene.now += SILENT_S / 3
+        assert await scene.job() == before
+        other.close()
+
+
+async def test_a_worker_that_cannot_be_looked_at_is_dead_when_its_heart_stood_still_for_long_enough(
+    ground_floor: Path,
+) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        job = await scene.claimed_by("on-another-host")
+        await scene.reconciler.take_back()
+        scene.now += SILENT_S
+        await shop.runtime.flow.run(Caller("w"), verbs.beat, job.id, job.token)
+        await scene.reconciler.take_back()
+        scene.now += SILENT_S
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "running", "it showed life in between"
+        scene.now += 1
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "queued"
+
+
+async def test_what_its_own_worker_has_forgotten_is_taken_back_but_not_at_first_sight(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        await scene.claimed_by("me")
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "running", "it may have been claimed just now"
+        scene.now += 5
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "queued"
+
+
+async def test_what_its_own_worker_holds_is_never_taken_back(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor, live={2})
+        assert (await scene.claimed_by("me")).id == 2
+        for _ in range(3):
+            await scene.reconciler.take_back()
+            scene.now += SILENT_S
+        assert (await scene.job())["state"] == "running"
+
+
+async def test_what_is_left_of_a_dead_workers_agent_is_killed_before_its_job_goes_on(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        job = await scene.claimed_by(DEAD)
+        mark = {RUN_VARIABLE: str(shop.doors.agent.marker_of(job.id, job.token))}
+        left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], env=mark)
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "queued"
+        assert not alive(left.pid)
+        left.wait()
+
+
+async def test_a_cancelled_job_of_a_dead_worker_ends_as_cancelled(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        await scene.claimed_by(DEAD)
+        await shop.call(cancel_protocol, 1)
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "cancelled"
+        assert (await shop.attempts())[0]["state"] == "cancelled"
+        assert await shop.event("attempt_killed")
+
+
+async def test_a_job_that_kills_its_worker_every_time_is_given_up(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        await scene.claimed_by(DEAD)
+        await scene.reconciler.take_back()
+        for _ in range(5):
+            (due,) = await shop.due()
+            await shop.runtime.flow.run(Caller(DEAD), verbs.claim_job, due.id, due.dispatch, DEAD)
+            await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "failed"
+        step = await shop.step()
+        assert (step.status, step.reason, step.continuations) == ("failed", "lost", 5)
+        assert "something kills the worker" in (await shop.event("step_failed")).metadata["message"]
+
+
+async def test_one_job_that_cannot_be_taken_back_does_not_keep_the_others(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        await scene.claimed_by(DEAD)
+        impossible = RunMarker("scope", 1, 1)
+
+        def marker(job_id: int, token: int) -> RunMarker:
+            if job_id == 2:
+                raise LookupError("2")
+            return impossible
+
+        await shop.change("UPDATE jobs SET state = 'running', owner = ?, finished_at = NULL WHERE kind = 'setup'", DEAD)
+        reconciler = Reconciler(
+            shop.runtime.flow, Caller("worker:me"), scene.ownership, live=(), marker=marker, monotonic=lambda: 0.0
+        )
+        await reconciler.take_back()
+        assert (await shop.jobs("setup"))[0]["state"] == "queued"
+        assert (await scene.job())["state"] == "running"
+
+
+async def test_a_bell_that_nobody_heard_is_rung_again_for_the_same_dispatch(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        await shop.open("Greet")
+        await shop.call(run_next_step, 1)
+        redis = shop.runtime.queue.worker_client()
+        await redis.delete(shop.runtime.queue.name)
+        before = await scene.job()
+        await scene.reconciler.pump()
+        assert await redis.zcard(shop.runtime.queue.name) == 0, "it may still be heard"
+        shop.pass_time(6)
+        await scene.reconciler.pump()
+        assert await redis.zcard(shop.runtime.queue.name) == 1
+        assert (await scene.job())["dispatch"] == before["dispatch"]
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_the_pump_looks_again_when_the_next_job_is_due(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        await shop.open("Greet")
+        await shop.call(run_next_step, 1)
+        await shop.change("UPDATE jobs SET run_at = ? WHERE state = 'queued'", shop.clock() + 400)
+        assert 0.01 <= await scene.reconciler.pump() <= 0.4
+        await shop.change("UPDATE jobs SET run_at = ? WHERE state = 'queued'", shop.clock() + 60_000)
+        assert await scene.reconciler.pump() == 1.0
+
+
+async def test_a_round_that_fails_does_not_end_the_loop(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        await shop.change("ALTER TABLE jobs RENAME TO elsewhere")
+        looping = asyncio.create_task(scene.reconciler.run())
+        await asyncio.sleep(0)
+        await shop.change("ALTER TABLE elsewhere RENAME TO jobs")
+        scene.reconciler.wake()
+
+        async def ticked() -> bool:
+            return scene.reconciler.last_tick > 0
+
+        await eventually(ticked)
+        looping.cancel()
+        await asyncio.gather(looping, return_exceptions=True)
+
+
+def test_the_files_of_workers_that_are_long_dead_are_removed_but_for_those_whose_jobs_still_run(
+    ground_floor: Path,
+) -> None:
+    mine, folder = Ownership(ground_floor, "me"), ground_floor
+    alive_one = Ownership(folder, "alive")
+    for name in ("gone", "needed", "fresh"):
+        Ownership(folder, name).close()
+    old = time.time() - OLD_FILE_S - 1
+    for name in ("me", "alive", "gone", "needed"):
+        os.utime(folder / name, (old, old))
+    mine.tidy({"needed"})
+    assert {file.name for file in folder.iterdir()} == {"me", "alive", "needed", "fresh"}
+    mine.close()
+    alive_one.close()
+
+
+def test_a_worker_is_dead_as_soon_as_its_process_is(ground_floor: Path) -> None:
+    mine = Ownership(ground_floor, "me")
+    program = (
+        "import sys, time; from pathlib import Path; from services.worker.reconcile import Ownership;"
+        "o = Ownership(Path(sys.argv[1]), 'other'); print('locked', flush=True); time.sleep(300)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(ground_floor)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "locked\n"
+        assert not mine.is_dead("other")
+        process.kill()
+        process.wait()
+    assert mine.is_dead("other")
+    assert not mine.is_dead("never-seen")
+    mine.close()
