@@ -49,7 +49,9 @@ def project(tx: Tx, record: Project) -> answers.ProjectAnswer:
 def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
     """A protocol run with the tokens that it has used."""
     usage = answers.Usage(**attempts.usage_of_protocol(tx, record.id))
-    return _shown(answers.ProtocolAnswer, record, usage=usage, allowed_actions=_protocol_actions(record.status))
+    return _shown(
+        answers.ProtocolAnswer, record, usage=usage, allowed_actions=_protocol_actions(record.status, record.phase)
+    )
 
 
 def plan(record: Plan) -> answers.PlanAnswer:
@@ -59,7 +61,7 @@ def plan(record: Plan) -> answers.PlanAnswer:
 
 def step(record: StepRun) -> answers.StepAnswer:
     """A step."""
-    return _shown(answers.StepAnswer, record, allowed_actions=_step_actions(record.status))
+    return _shown(answers.StepAnswer, record, allowed_actions=_step_actions(record.status, record.phase))
 
 
 def gate(record: Gate) -> answers.GateAnswer:

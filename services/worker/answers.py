@@ -1,6 +1,5 @@
 """The answers that Codex gives: their JSON schemas, and the decoders that decide what is accepted (pure)."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Literal, Never, TypeVar, get_args
@@ -16,7 +15,6 @@ Verdict = Literal["pass", "fail"]
 
 MAX_ANSWER_CHARS = 1_000_000
 MAX_STEPS = 50
-_MAX_SLUG = 40
 
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 Line = Annotated[str, msgspec.Meta(max_length=500)]
@@ -38,7 +36,7 @@ class PlannedStep(_Answer, frozen=True):
 
 
 class PlanAnswer(_Answer, frozen=True):
-    """The plan of a protocol run; the names of its files are made by `step_file_name`, never by the model."""
+    """The plan of a protocol run; the names of its files are made by us, never by the model."""
 
     summary: Short
     plan_md: Annotated[str, msgspec.Meta(min_length=1, max_length=100_000)]
@@ -109,18 +107,6 @@ def decode_qa(text: str) -> QaAnswer:
     if any(finding.severity == "blocking" for finding in answer.findings):
         return msgspec.structs.replace(answer, verdict="fail")
     return answer
-
-
-def step_slug(title: str) -> str:
-    """Turn any title into 1 to 40 characters of a-z, 0-9 and single dashes; one without such letters is `step`."""
-    folded = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", folded)[:_MAX_SLUG].strip("-")
-    return slug or "step"
-
-
-def step_file_name(index: int, title: str) -> str:
-    """Name the file of a step, as in `01-fix-the-parser.md`; nothing of the title can leave the folder."""
-    return f"{index:02d}-{step_slug(title)}.md"
 
 
 def _decode(text: str, kind: type[A], category: Category) -> A:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from shared.schemas.statuses import Phase
 from shared.schemas.statuses import StepStatus as S
 
 
@@ -82,6 +83,11 @@ def target(status: S, trigger: StepTrigger) -> S | None:
     return TABLE.get((status, trigger))
 
 
-def allowed_actions(status: S) -> tuple[str, ...]:
-    """The actions of the public API that this status does not rule out."""
-    return tuple(name for name, triggers in ACTIONS.items() if any(target(status, trigger) for trigger in triggers))
+def allowed_actions(status: S, phase: Phase | None = None) -> tuple[str, ...]:
+    """The actions of the public API that this status, and work that is queued already, do not rule out."""
+    ruled_out = {Phase.QUEUED: "run", Phase.QA_QUEUED: "run_qa", Phase.QA_RUNNING: "run_qa"}.get(phase) if phase else ""
+    return tuple(
+        name
+        for name, triggers in ACTIONS.items()
+        if name != ruled_out and any(target(status, trigger) for trigger in triggers)
+    )

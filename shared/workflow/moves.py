@@ -26,7 +26,7 @@ def refuse_protocol(protocol: Protocol, wanted: str) -> Conflict:
 
 def refuse_step(step: StepRun, wanted: str) -> Conflict:
     """The refusal of an action in the step's present status."""
-    allowed = step_table.allowed_actions(step.status)
+    allowed = step_table.allowed_actions(step.status, step.phase)
     ways = f"Possible now: {', '.join(allowed)}." if allowed else "It is settled and nothing can change it."
     message = f"Step {step.step_index} is {step.status}, which does not allow to {wanted}. {ways}"
     return Conflict(message, status_now=step.status, allowed_actions=allowed)

@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.worker.answers import (
     EXECUTION_SCHEMA,
@@ -21,8 +19,6 @@ from services.worker.answers import (
     decode_execution,
     decode_plan,
     decode_qa,
-    step_file_name,
-    step_slug,
 )
 from shared.errors import Category
 
@@ -153,31 +149,6 @@ def test_the_words_of_a_commit_fit_into_one(field: str, value: str) -> None:
 def test_an_answer_without_end_is_refused() -> None:
     with pytest.raises(BadAnswer, match="longer than"):
         decode_execution(execution(notes="x" * 1_000_001))
-
-
-@pytest.mark.parametrize(
-    ("title", "slug"),
-    [
-        ("Fix the sum", "fix-the-sum"),
-        ("../../x", "x"),
-        ("/etc/passwd", "etc-passwd"),
-        ("..", "step"),
-        ("a\\b:c*d?", "a-b-c-d"),
-        ("Ünïcode naïve", "unicode-naive"),
-        ("Починить сумму", "step"),
-        ("-rf --help", "rf-help"),
-        ("x" * 39 + " yz", "x" * 39),
-        (".git", "git"),
-    ],
-)
-def test_a_title_is_data_and_its_slug_is_ours(title: str, slug: str) -> None:
-    assert step_slug(title) == slug
-
-
-@given(st.text())
-def test_no_title_makes_a_name_that_leaves_its_folder(title: str) -> None:
-    assert re.fullmatch(r"\d\d-[a-z0-9]+(-[a-z0-9]+)*\.md", step_file_name(7, title))
-    assert len(step_slug(title)) <= 40
 
 
 @pytest.mark.parametrize(
