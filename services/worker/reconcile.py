@@ -139,6 +139,7 @@ class Reconciler:
 
     async def take_back(self) -> None:
         """Release the jobs of dead workers, once nothing of them runs any more."""
+        await self._flow.run(self._caller, verbs.mend_times)
         running = await self._flow.database.read(jobs.running)
         self._seen = {job.id: self._sight(job) for job in running}
         for job in running:

@@ -138,6 +138,11 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int) -> Sequ
     )
 
 
+def make_due(tx: Tx, latest: int) -> int:
+    """Let queued jobs that would wait beyond `latest` start now; gives how many."""
+    return tx.run("UPDATE jobs SET run_at = ? WHERE state = 'queued' AND run_at > ?", (tx.now, latest))
+
+
 def next_run_at(tx: Tx) -> int | None:
     """When the next queued job that is not due yet becomes due."""
     row = tx.row("SELECT min(run_at) AS run_at FROM jobs WHERE state = 'queued' AND run_at > ?", (tx.now,))

@@ -13,6 +13,8 @@ from shared.workflow import claims, endings, execution
 from shared.workflow.moves import save_protocol, save_step
 from shared.workflow.unit import Unit
 
+CLOCK_SLACK_MS = 5_000
+
 
 def claim_job(unit: Unit, job_id: int, dispatch: int, owner: str) -> Claim | None:
     """Take the job if this dispatch is the newest and everything allows it to start; None when there is nothing to do.
@@ -45,6 +47,11 @@ def _may_start(unit: Unit, job: Job, protocol: Protocol | None) -> bool:
     if job.kind.runs_codex and job.project_id is not None:
         return jobs.running_of_project(unit.tx, job.project_id) < unit.rules.project_concurrency
     return True
+
+
+def mend_times(unit: Unit) -> int:
+    """Make due what no backoff puts off so far: it was queued before the clock was set back. Gives how many."""
+    return jobs.make_due(unit.tx, unit.now + round(unit.rules.backoff_max_s * 1000) + CLOCK_SLACK_MS)
 
 
 def beat(unit: Unit, job_id: int, token: int) -> Job | None:
@@ -147,6 +154,9 @@ def _close_attempt(unit: Unit, job: Job, ending: Ending, usage: Usage | None) ->
             closed = replace(closed, state=AttemptState.LOST, category=Category.LOST.value, error=ending.message)
         case Stopped():
             closed = replace(closed, state=AttemptState.PARKED)
+        case PlanDone() | ExecutionDone():
+            head = ending.head_sha or closed.head_sha
+            closed = replace(closed, state=AttemptState.SUCCEEDED, head_sha=head, result=msgspec.to_builtins(ending))
         case _:
             closed = replace(closed, state=AttemptState.SUCCEEDED, result=msgspec.to_builtins(ending))
     attempts.save(unit.tx, closed)

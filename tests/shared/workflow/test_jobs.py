@@ -18,7 +18,7 @@ from shared.schemas.reports import (
 )
 from shared.schemas.statuses import JobKind, JobState, Phase, ProtocolStatus, Reason
 from shared.workflow.endings import backoff_ms
-from shared.workflow.jobs import beat, claim_job, note_attempt, note_branch, note_commit, release
+from shared.workflow.jobs import beat, claim_job, mend_times, note_attempt, note_branch, note_commit, release
 from shared.workflow.projects import set_up_project
 from shared.workflow.protocols import (
     cancel_protocol,
@@ -286,6 +286,23 @@ def test_qa_is_retried_too(ground: Ground):
     assert ground.fresh(step).status == "completed"
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up(ground: Ground):
+    step = ground.run(run_step, ground.step(ground.planned(), 1).id)
+    ground.wait(-3600)
+    assert ground.due() == []
+    assert ground.run(mend_times) == 1
+    assert [job.step_id for job in ground.due()] == [step.id]
+
+
+def test_a_backoff_is_no_sign_of_a_clock_that_was_set_back(ground: Ground):
+    ground.rules, ground.chance = Rules(backoff_max_s=60, max_attempts=9), 1.0
+    step, claim = running(ground)
+    ground.sql("UPDATE jobs SET attempt = 7 WHERE id = ?", claim.job.id)
+    ground.end(claim, NETWORK)
+    assert ground.run(mend_times) == 0
+    assert ground.only_job(step.protocol_id).run_at == ground.now + 60_000
+
+
 # lost
 
 
@@ -506,6 +523,18 @@ def test_a_worker_that_stops_hands_its_job_back_without_a_loss(ground: Ground):
     job = ground.only_job(step.protocol_id)
     assert (job.state, job.attempt, job.continuations) == (JobState.QUEUED, 0, 0)
     assert [each.id for each in ground.due()] == [job.id]
+
+
+def test_an_attempt_that_adopted_a_commit_is_known_by_it(ground: Ground):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+    ground.end(claim, LOST)
+    ground.end(ground.claim(step.protocol_id), report)
+    assert ground.attempts(step.protocol_id)[-1].head_sha == report.head_sha
+    ground.run(run_qa, step.id)
+    assert claim.attempt is not None
+    assert ground.claim(step.protocol_id).judged_from == claim.attempt.start_sha
 
 
 # QA sees all of the step's work
