@@ -153,7 +153,7 @@ async def open_house(folder: Path, *conversations: dict[str, Any], **settings: s
 def sandbox_works() -> bool:
     """Whether this machine allows what Codex needs for its sandbox."""
     with TemporaryDirectory() as home:
-        probe = [CODEX, "sandbox", "--", "true"]
+        probe = [CODEX, "sandbox", "--", "/bin/true"]  # there is no PATH
         return subprocess.run(probe, env={"CODEX_HOME": home}, capture_output=True, check=False).returncode == 0
 
 

@@ -31,8 +31,8 @@ from shared.workflow.projects import register_project
 from shared.workflow.protocols import open_protocol, run_next_step, start_protocol
 from shared.workflow.steps import add_step, run_qa
 from shared.workflow.unit import Caller, Unit
-from tests.e2e.house import sandbox_works
 from tests.waiting import eventually
+from tests.worker.codex.ground import SANDBOX
 from tests.worker.git.stage import Origin, plain_git
 
 P = ParamSpec("P")
@@ -250,7 +250,7 @@ async def open_workshop(
             "workspaces_dir": folder / "ours",
             "allow_local_repos": True,
             "model_base_url": model.base_url,
-            "codex_sandbox": "required" if sandbox_works() else "off",
+            "codex_sandbox": SANDBOX,
             "step_timeout_s": 60,
             "grace_s": 2,
         }
