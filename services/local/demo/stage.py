@@ -1,5 +1,6 @@
 """Sets the stage of the demo: a folder of its own, the sample repository, the settings, what this machine allows."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -65,6 +66,8 @@ def own_folder(env: Mapping[str, str], *, keep: bool) -> Generator[Path]:
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others may be in it, or it was there before
+                folder.parent.rmdir()
 
 
 def _cache_of(env: Mapping[str, str]) -> Path:

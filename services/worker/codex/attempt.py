@@ -222,9 +222,17 @@ def _path_of(request: CodexRequest) -> str:
 
 
 def _credentials() -> Iterator[Path]:
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    yield from ((home / place).resolve() for place in CREDENTIAL_PLACES)
+    for home in _homes():
+        yield from ((home / place).resolve() for place in CREDENTIAL_PLACES)
     yield _RUN_SECRETS
+
+
+def _homes() -> Iterator[Path]:
+    """HOME and the account's home, which need be neither the same nor there."""
+    with contextlib.suppress(RuntimeError):
+        yield Path.home()
+    with contextlib.suppress(KeyError):  # a container may run us under a number that no account has
+        yield Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 def _lend_login(login_home: Path, files: AttemptFiles) -> None:
