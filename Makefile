@@ -7,9 +7,10 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 WORKERS ?= auto
 ARGS ?=
+PYTHON ?=
 
 # $(call need,LOCK) makes .venv hold what the lock names; what keeps it from that is the one line make stops with.
-need = $(call stop,$(shell scripts/venv.sh $(1)))
+need = $(call stop,$(shell PYTHON='$(PYTHON)' scripts/venv.sh $(1)))
 stop = $(if $(1),$(error $(1)))
 DEV := requirements-dev.lock
 CODEX := requirements-codex.lock

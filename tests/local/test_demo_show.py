@@ -97,6 +97,17 @@ def test_the_picture_fits_into_any_width(width: int) -> None:
         assert max(len(line) for line in drawn(picture, width).splitlines()) <= width
 
 
+def test_eighty_columns_show_a_commit_its_verdict_and_the_name_of_the_demo_whole() -> None:
+    scene = scene_of()
+    scene.about = "the main job, with Codex 0.163.0 and a scripted model"
+    scene.steps = tuple(
+        msgspec.structs.replace(step, step_name="Describe splitting and tips", reason="all good") for step in scene.steps
+    )
+    text = drawn(report(scene, found(holds=True), with_timeline=True), 80)
+    assert scene.about in text
+    assert "01  Describe splitting and tips aaaaaaaa  judged: pass " in text
+
+
 def test_markup_in_what_others_say_is_shown_and_not_obeyed() -> None:
     scene = scene_of()
     scene.steps = (msgspec.structs.replace(scene.steps[0], step_name="[red]alarm[/] :boom:", status=StepStatus.FAILED),)

@@ -176,6 +176,12 @@ def test_python_may_be_chosen(clone: Clone) -> None:
     assert clone.version == "3.11"
 
 
+def test_python_may_be_chosen_on_makes_command_line_too(clone: Clone) -> None:
+    clone.add_python("python3", "3.9")
+    done = clone.run("make", "docs", "PYTHON=/nowhere/python")
+    assert "PYTHON=/nowhere/python does not run" in done.stderr
+
+
 def test_choosing_another_python_makes_the_environment_anew(clone: Clone) -> None:
     clone.add_python("python3.13", "3.13")
     clone.add_python("mine", "3.11")

@@ -107,12 +107,12 @@ async def _set_up(wanted: Wanted, env: Mapping[str, str], scene: Scene, folder: 
     scene.now_doing = "Looking for Codex and its sandbox"
     machine = await look_around(env, folder)
     whom = check_for_real(env, machine) if wanted.real else "a scripted model"
-    scene.about = f"the main job on a sample repository, with Codex {machine.codex.version} and {whom}"
+    scene.about = f"the main job, with Codex {machine.codex.version} and {whom}"
     scene.done.append(("Codex", f"{machine.codex.version}, sandbox {'works' if machine.no_sandbox is None else 'off'}"))
     scene.now_doing = "Making a sample repository"
     sample = await _in_thread(build_sample, folder)
     before = await _in_thread(run_tests, sample, sample.base_branch)
-    scene.done.append(("Sample repository", f"with a bug, {before.outcome}"))
+    scene.done.append(("Sample repository", f"with a bug, tests {'pass' if before.passed else 'fail'}"))
     return Place(folder, sample, before, machine)
 
 

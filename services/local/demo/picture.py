@@ -29,6 +29,7 @@ _SAID = {
 }
 _AGENT_LINES = 3
 _SHORT = 8
+_STATE_WIDTH = 22  # at least: room for "3b3ac0e9  judged: pass"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -125,7 +126,7 @@ def _rows_table(story: Sequence[Row], spinner: Spinner | None) -> RenderableType
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(width=2)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
-    table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=2, width=_STATE_WIDTH, no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", width=7, no_wrap=True)
     table.add_column(justify="right", width=14, no_wrap=True)
     parts: list[RenderableType] = []

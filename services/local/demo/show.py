@@ -76,7 +76,7 @@ class Show:
 
     def notice(self, text: str) -> None:
         """One thing that the person should know before the rest."""
-        self._console.print(Text(text, style="yellow"), soft_wrap=True)
+        self._console.print(Text(text, style="yellow"), soft_wrap=not self._live)
         self._console.print()
 
     def refuse(self, text: str) -> None:
@@ -98,7 +98,7 @@ class Show:
         self._console.print()
         for command, meaning in (
             ("make demo ARGS=--keep", "leaves it running, to look around in it"),
-            ("make demo ARGS=--real", "asks a real model, with your own Codex login or CODEX_API_KEY"),
+            ("make demo ARGS=--real", "asks a real model, with your own login or key"),
             ("python -m services.local", "runs DeksdenFlow for repositories of your own"),
         ):
             self._console.print(Text.assemble((f"  {command:<26}", "cyan"), (meaning, "dim")))
