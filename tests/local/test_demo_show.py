@@ -101,7 +101,8 @@ def test_eighty_columns_show_a_commit_its_verdict_and_the_name_of_the_demo_whole
     scene = scene_of()
     scene.about = "the main job, with Codex 0.163.0 and a scripted model"
     scene.steps = tuple(
-        msgspec.structs.replace(step, step_name="Describe splitting and tips", reason="all good") for step in scene.steps
+        msgspec.structs.replace(step, step_name="Describe splitting and tips", reason="all good")
+        for step in scene.steps
     )
     text = drawn(report(scene, found(holds=True), with_timeline=True), 80)
     assert scene.about in text
