@@ -1,5 +1,6 @@
 """The place where a process opens its doors: logs, database, queue, vault and workflow, in the order that they need."""
 
+import argparse
 import asyncio
 import os
 import sys
@@ -55,6 +56,16 @@ async def open_runtime(settings: Settings, service: Service, *, redactor: Redact
 def _queue(settings: Settings, instance: str) -> Queue:
     url = settings.redis_url.reveal()
     return Queue.from_fake(FakeServer(), instance) if url.startswith(FAKE) else Queue.from_url(url, instance)
+
+
+def take_no_arguments(module: str, about: str) -> None:
+    """Answer `--help`, and end with 2 at any other argument: a service is told everything by its environment."""
+    program = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=about,
+        epilog="It takes no arguments: the settings come from the environment, and deploy/SETTINGS.md lists them.",
+    )
+    program.parse_args()
 
 
 def run_service(

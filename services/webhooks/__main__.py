@@ -4,7 +4,7 @@ import sys
 
 from services.webhooks.app import create_app
 from shared.redaction import Redactor
-from shared.runtime import open_runtime, run_service
+from shared.runtime import open_runtime, run_service, take_no_arguments
 from shared.safety import effective_host
 from shared.settings import Settings
 from shared.web.server import announce, serve, stop_on_signals
@@ -25,4 +25,5 @@ async def main(settings: Settings, redactor: Redactor) -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments("services.webhooks", "What forges deliver their webhooks to. It runs until SIGTERM or SIGINT.")
     sys.exit(run_service(main))

@@ -4,7 +4,7 @@ import sys
 
 from services.worker.service import run_worker
 from shared.redaction import Redactor
-from shared.runtime import open_runtime, run_service
+from shared.runtime import open_runtime, run_service, take_no_arguments
 from shared.settings import Settings
 from shared.web.server import announce, stop_on_signals
 
@@ -16,4 +16,5 @@ async def main(settings: Settings, redactor: Redactor) -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments("services.worker", "Does the jobs: git, Codex, QA. It runs until SIGTERM or SIGINT.")
     sys.exit(run_service(main))
