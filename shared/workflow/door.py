@@ -6,6 +6,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
+from shared.failpoints import fp
 from shared.queue import Doorbell
 from shared.repository import jobs
 from shared.repository.database import Database, Tx
@@ -49,16 +50,23 @@ class Workflow:
     async def run(
         self, caller: Caller, verb: Callable[Concatenate[Unit, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run the verb in one transaction and ring for what it queued; a lost ring is the pump's to repeat."""
+        """Run the verb in one transaction and ring for what it queued; a lost ring is the pump's to repeat.
+
+        Its failpoints bear the verb's name: `verb.begin`, `verb.committed`, `verb.rung`.
+        """
 
         def work(tx: Tx) -> tuple[T, Unit]:
             unit = Unit(tx, caller, self.rules, self._chance)
             return verb(unit, *args, **kwargs), unit
 
+        name = verb.__name__
+        fp(f"{name}.begin")
         result, unit = await self.database.write(work)
+        fp(f"{name}.committed")
         await self.ring(unit.to_ring)
         for job_id in unit.stopping:
             await self._queue.publish(STOP, str(job_id))
+        fp(f"{name}.rung")
         return result
 
     async def ring(self, due: Sequence[Job]) -> None:
@@ -67,6 +75,7 @@ class Workflow:
             (job.id, job.dispatch) for job in due if not await self._queue.ring(job.id, job.dispatch, job.priority)
         ]
         if silent:
+            fp("ring.unheard")
             await self.database.write(jobs.mark_dispatched, silent, None)
 
 

@@ -5,10 +5,12 @@ from shared.repository import attempts, jobs, projects, protocols, steps
 from shared.repository.database import Tx
 from shared.schemas.records import Attempt, Job, Project, Protocol, StepRun
 
+LAST_ID = 2**63 - 1
+
 
 def project(tx: Tx, scope: int | None, project_id: int) -> Project:
     """The project, if it is in the caller's scope."""
-    found = projects.get(tx, project_id) if scope in {None, project_id} else None
+    found = projects.get(tx, project_id) if scope in {None, project_id} and abs(project_id) <= LAST_ID else None
     if found is None:
         raise NotFound(f"There is no project {project_id}.")
     return found
@@ -16,7 +18,7 @@ def project(tx: Tx, scope: int | None, project_id: int) -> Project:
 
 def protocol(tx: Tx, scope: int | None, protocol_id: int) -> Protocol:
     """The protocol run, if it is in the caller's scope."""
-    found = protocols.get(tx, protocol_id)
+    found = protocols.get(tx, protocol_id) if abs(protocol_id) <= LAST_ID else None
     if found is None or scope not in {None, found.project_id}:
         raise NotFound(f"There is no protocol {protocol_id}.")
     return found
@@ -24,7 +26,7 @@ def protocol(tx: Tx, scope: int | None, protocol_id: int) -> Protocol:
 
 def step(tx: Tx, scope: int | None, step_id: int) -> StepRun:
     """The step, if it is in the caller's scope."""
-    found = steps.get(tx, step_id)
+    found = steps.get(tx, step_id) if abs(step_id) <= LAST_ID else None
     if found is None or scope not in {None, protocols.expect(tx, found.protocol_id).project_id}:
         raise NotFound(f"There is no step {step_id}.")
     return found
@@ -32,7 +34,7 @@ def step(tx: Tx, scope: int | None, step_id: int) -> StepRun:
 
 def attempt(tx: Tx, scope: int | None, attempt_id: int) -> Attempt:
     """The attempt, if it is in the caller's scope."""
-    found = attempts.get(tx, attempt_id)
+    found = attempts.get(tx, attempt_id) if abs(attempt_id) <= LAST_ID else None
     if found is None or scope not in {None, protocols.expect(tx, found.protocol_id).project_id}:
         raise NotFound(f"There is no attempt {attempt_id}.")
     return found
@@ -40,7 +42,7 @@ def attempt(tx: Tx, scope: int | None, attempt_id: int) -> Attempt:
 
 def job(tx: Tx, scope: int | None, job_id: int) -> Job:
     """The job, if it is in the caller's scope."""
-    found = jobs.get(tx, job_id)
+    found = jobs.get(tx, job_id) if abs(job_id) <= LAST_ID else None
     if found is None or scope not in {None, found.project_id}:
         raise NotFound(f"There is no job {job_id}.")
     return found

@@ -1,5 +1,6 @@
 """The two places where a status is written: each looks into its table, compares the version and appends the event."""
 
+from collections.abc import Collection
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,6 +31,16 @@ def refuse_step(step: StepRun, wanted: str) -> Conflict:
     ways = f"Possible now: {', '.join(allowed)}." if allowed else "It is settled and nothing can change it."
     message = f"Step {step.step_index} is {step.status}, which does not allow to {wanted}. {ways}"
     return Conflict(message, status_now=step.status, allowed_actions=allowed)
+
+
+def conflict(about: Protocol | StepRun, message: str, kind: str, *, but: Collection[str] = ()) -> Conflict:
+    """A refusal for more than the status: `kind` is the problem's type, `but` the actions that are refused with it."""
+    if isinstance(about, Protocol):
+        allowed = protocol_table.allowed_actions(about.status, about.phase)
+    else:
+        allowed = step_table.allowed_actions(about.status)
+    left = [action for action in allowed if action not in but]
+    return Conflict(message, type=kind, status_now=about.status, allowed_actions=left)
 
 
 def save_protocol(unit: Unit, protocol: Protocol) -> Protocol:

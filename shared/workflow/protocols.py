@@ -16,7 +16,7 @@ from shared.states.protocol import READY, ProtocolTrigger, targets
 from shared.states.rest import next_step
 from shared.workflow import find, progress
 from shared.workflow import steps as step_verbs
-from shared.workflow.moves import move_protocol, refuse_protocol, stop_job
+from shared.workflow.moves import conflict, move_protocol, refuse_protocol, stop_job
 from shared.workflow.unit import Unit
 
 LAST_NUMBER = 9999
@@ -109,16 +109,16 @@ def start_protocol(unit: Unit, protocol_id: int, *, plan: bool = True, version: 
     if not targets(protocol.status, ProtocolTrigger.START if plan else ProtocolTrigger.START_WITH_STEPS):
         raise refuse_protocol(protocol, "start" if plan else "start without planning")
     if progress.open_plan_job(unit, protocol) is not None:
-        raise Conflict(f"{protocol.protocol_name} is being planned already.", type="already-queued")
+        raise conflict(protocol, f"{protocol.protocol_name} is being planned already.", "already-queued", but={"start"})
     present = steps.of_protocol(unit.tx, protocol_id)
     if not plan:
         return _start_with_steps(unit, protocol, present)
     if present and protocol.plan_sha is None:
         message = f'{protocol.protocol_name} has steps that were added by hand: start it with {{"plan": false}}.'
-        raise Conflict(message, type="steps-present", status_now=protocol.status)
+        raise conflict(protocol, message, "steps-present")
     if any(step.status is not StepStatus.PENDING or step.phase is not None for step in present):
         message = f"Steps of {protocol.protocol_name} were already run or settled; a new plan would lose them."
-        raise Conflict(message, type="already-run", status_now=protocol.status, allowed_actions=("run_next_step",))
+        raise conflict(protocol, message, "already-run", but={"start"})
     steps.delete_untouched(unit.tx, protocol_id)
     job = unit.enqueue(JobKind.PLAN, project_id=protocol.project_id, protocol_id=protocol.id)
     return move_protocol(
@@ -134,10 +134,10 @@ def start_protocol(unit: Unit, protocol_id: int, *, plan: bool = True, version: 
 def _start_with_steps(unit: Unit, protocol: Protocol, present: Sequence[StepRun]) -> Protocol:
     if protocol.plan_sha is not None:
         message = f"{protocol.protocol_name} has its plan already: unblock it, or run its next step."
-        raise Conflict(message, type="planned-already", status_now=protocol.status, allowed_actions=("unblock",))
+        raise conflict(protocol, message, "planned-already")
     if not present:
         message = f"{protocol.protocol_name} has no steps: add some, or start it with planning."
-        raise Conflict(message, type="no-steps", status_now=protocol.status)
+        raise conflict(protocol, message, "no-steps")
     plan = protocols.plan(unit.tx, protocol.id, protocol.plan_revision)
     accepted = replace(protocol, plan_sha=plan.sha256 if plan else None)
     moved = move_protocol(
@@ -167,7 +167,7 @@ def reject_plan(unit: Unit, protocol_id: int, *, feedback: str, version: int | N
     protocol = _awaiting_approval(unit, protocol_id, version, "reject the plan")
     if any(step.status is not StepStatus.PENDING for step in steps.of_protocol(unit.tx, protocol_id)):
         message = f"Steps of {protocol.protocol_name} were settled already; approve the plan, then skip what is wrong."
-        raise Conflict(message, type="already-run", status_now=protocol.status, allowed_actions=("approve_plan",))
+        raise conflict(protocol, message, "already-run", but={"reject_plan"})
     steps.delete_untouched(unit.tx, protocol_id)
     job = unit.enqueue(JobKind.PLAN, project_id=protocol.project_id, protocol_id=protocol.id)
     return move_protocol(
@@ -228,8 +228,7 @@ def unblock_protocol(unit: Unit, protocol_id: int, *, version: int | None = None
     failed = [step for step in steps.of_protocol(unit.tx, protocol_id) if step.status is StepStatus.FAILED]
     if failed and protocol.reason in progress.STEP_CAUSES:
         message = f"Step {failed[0].step_index} is still failed: retry, approve, skip or cancel it."
-        allowed = ("run_next_step", "retry_latest", "cancel", "fail")
-        raise Conflict(message, type="step-failed", status_now=protocol.status, allowed_actions=allowed)
+        raise conflict(protocol, message, "step-failed", but={"unblock", "start"})
     return progress.to_rest(unit, protocol, ProtocolTrigger.CAUSE_REMOVED, EventType.PROTOCOL_UNBLOCKED, cause=None)
 
 
@@ -257,7 +256,7 @@ def run_next_step(unit: Unit, protocol_id: int, *, version: int | None = None) -
     step = next_step(present, repair=repair)
     if step is None:
         message = f"{protocol.protocol_name} has no step that waits for its start."
-        raise Conflict(message, type="no-step-to-run", status_now=protocol.status)
+        raise conflict(protocol, message, "no-step-to-run", but={"run_next_step"})
     return step_verbs.run_step(unit, step.id)
 
 
@@ -279,9 +278,10 @@ def open_pr(unit: Unit, protocol_id: int, *, version: int | None = None) -> Job:
         raise refuse_protocol(protocol, "open a PR")
     if protocol.head_sha is None:
         message = f"{protocol.protocol_name} has no commit yet: there is nothing to publish."
-        raise Conflict(message, type="nothing-to-publish", status_now=protocol.status)
+        raise conflict(protocol, message, "nothing-to-publish", but={"open_pr"})
     if any(job.kind is JobKind.OPEN_PR for job in jobs.open_of_protocol(unit.tx, protocol_id)):
-        raise Conflict(f"{protocol.protocol_name} is being published already.", type="already-queued")
+        message = f"{protocol.protocol_name} is being published already."
+        raise conflict(protocol, message, "already-queued", but={"open_pr"})
     job = unit.enqueue(JobKind.OPEN_PR, project_id=protocol.project_id, protocol_id=protocol_id)
     unit.say(EventType.OPEN_PR_ENQUEUED, protocol, job=job, sha=protocol.head_sha)
     return job

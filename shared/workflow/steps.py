@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from shared.errors import Conflict, Invalid, PreconditionFailed
+from shared.errors import Invalid, PreconditionFailed
 from shared.repository import protocols, steps
 from shared.schemas.records import Gate, Protocol, StepRun
 from shared.schemas.statuses import EventType, GateName, GateState, Phase, ProtocolStatus, Reason, StepStatus, StepType
 from shared.states.protocol import ProtocolTrigger, targets
 from shared.states.rest import missing_dependencies
-from shared.states.step import StepTrigger, allowed_actions, target
+from shared.states.step import StepTrigger, target
 from shared.workflow import find, plan_files, progress
-from shared.workflow.moves import move_step, refuse_protocol, refuse_step, save_protocol, stop_step_job
+from shared.workflow.moves import conflict, move_step, refuse_protocol, refuse_step, save_protocol, stop_step_job
 from shared.workflow.unit import Unit
 
 LAST_INDEX = 999
@@ -37,11 +37,11 @@ def add_step(
         raise refuse_protocol(protocol, "add a step")
     if progress.open_plan_job(unit, protocol) is not None:
         message = f"{protocol.protocol_name} is being planned; add the step to the plan that comes of it."
-        raise Conflict(message, type="being-planned", status_now=protocol.status)
+        raise conflict(protocol, message, "being-planned")
     present = steps.of_protocol(unit.tx, protocol_id)
     index = max((step.step_index for step in present), default=0) + 1 if step_index is None else step_index
     if any(step.step_index == index for step in present):
-        raise Conflict(f"Step {index} of {protocol.protocol_name} exists already.", type="index-taken")
+        raise conflict(protocol, f"Step {index} of {protocol.protocol_name} exists already.", "index-taken")
     if not 0 <= index <= LAST_INDEX:
         raise Invalid(f"step_index must be from 0 to {LAST_INDEX}")
     known = {step.step_index for step in present}
@@ -121,7 +121,7 @@ def run_qa(unit: Unit, step_id: int, *, version: int | None = None) -> StepRun:
     if target(step.status, StepTrigger.RUN_QA) is None:
         raise refuse_step(step, "run QA: it is judged once it was executed")
     if step.phase in {Phase.QA_QUEUED, Phase.QA_RUNNING}:
-        raise Conflict(f"QA of step {step.step_index} is under way.", type="already-queued", status_now=step.status)
+        raise conflict(step, f"QA of step {step.step_index} is under way.", "already-queued", but={"run_qa"})
     if protocol.status is ProtocolStatus.BLOCKED and protocol.reason is Reason.QA_UNAVAILABLE:
         protocol = progress.set_running(unit, protocol)
     if protocol.status is not ProtocolStatus.RUNNING:
@@ -145,18 +145,14 @@ def approve_step(
         raise PreconditionFailed(message, type="stale-commit", status_now=step.status)
     if step.status is StepStatus.FAILED and not reason:
         message = f"Step {step.step_index} failed ({step.reason}); completing it needs a reason."
-        raise Conflict(
-            message, type="reason-needed", status_now=step.status, allowed_actions=allowed_actions(step.status)
-        )
+        raise conflict(step, message, "reason-needed")
     if step.head_sha is not None:
         _set_gate(unit, protocol, step, GateState.PASSED, reason or "approved")
     verdict = progress.verdict_of(unit, protocol, step)
     missing = [name for name in (*verdict.open, *verdict.failed) if name is not GateName.QA]
     if missing and not reason:
         message = f"Open gates: {', '.join(missing)}. Wait for them, or give a reason to override."
-        raise Conflict(
-            message, type="gates-open", status_now=step.status, allowed_actions=("approve", "reject", "retry")
-        )
+        raise conflict(step, message, "gates-open")
     stop_step_job(unit, step)
     overridden = bool(missing) or step.status is StepStatus.FAILED
     trigger = StepTrigger.OVERRIDE if overridden else StepTrigger.APPROVE
@@ -275,27 +271,25 @@ def _check_startable(unit: Unit, protocol: Protocol, step: StepRun) -> None:
     if protocol.status is ProtocolStatus.BLOCKED:
         _check_repairs(unit, protocol, step)
     if step.phase is Phase.QUEUED:
-        raise Conflict(f"Step {step.step_index} is queued already.", type="already-queued", status_now=step.status)
+        raise conflict(step, f"Step {step.step_index} is queued already.", "already-queued", but={"run"})
     everything = steps.of_protocol(unit.tx, protocol.id)
     if missing := missing_dependencies(step, everything):
         message = f"Step {step.step_index} waits for step {', '.join(str(index) for index in missing)}."
-        raise Conflict(message, type="dependencies-open", status_now=step.status)
+        raise conflict(step, message, "dependencies-open", but={"run", "retry"})
     # While it is blocked nothing starts, and another step's job may wait for just this repair.
     busy = progress.executing_job(unit, protocol, but=step) is not None
     if busy and protocol.status is not ProtocolStatus.BLOCKED:
         message = f"Another step of {protocol.protocol_name} is being executed; its branch serves one at a time."
-        raise Conflict(message, type="branch-busy", status_now=step.status)
+        raise conflict(step, message, "branch-busy", but={"run", "retry", "reject"})
 
 
 def _check_repairs(unit: Unit, protocol: Protocol, step: StepRun) -> None:
     if protocol.reason not in progress.STEP_CAUSES:
         message = f"{protocol.protocol_name} is blocked ({protocol.reason}): remove the cause, then unblock it."
-        raise Conflict(
-            message, type="blocked", status_now=protocol.status, allowed_actions=("unblock", "cancel", "fail")
-        )
+        raise conflict(protocol, message, "blocked", but={"run_next_step", "retry_latest"})
     failed = [each for each in steps.of_protocol(unit.tx, protocol.id) if each.status is StepStatus.FAILED]
     if failed and step.status is not StepStatus.FAILED:
         message = (
             f"{protocol.protocol_name} is blocked by step {failed[0].step_index}: retry, approve or skip that one."
         )
-        raise Conflict(message, type="blocked", status_now=protocol.status, allowed_actions=("retry_latest", "cancel"))
+        raise conflict(protocol, message, "blocked", but={"unblock", "start"})

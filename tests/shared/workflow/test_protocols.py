@@ -948,3 +948,27 @@ def test_publishing_is_cancelled_with_its_protocol(ground: Ground):
 
 def _published() -> PublishDone:
     return PublishDone(sha="f" * 40, pushed=True, note="pushed")
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63 - 1, 2**63, -(2**63) - 1, 10**40])
+def test_a_number_that_no_row_can_have_is_not_found(ground: Ground, number: int):
+    for verb in (pause_protocol, run_next_step, run_step, cancel_step):
+        with pytest.raises(NotFound):
+            ground.run(verb, number)
+
+
+def test_every_conflict_tells_the_status_and_what_would_be_allowed(ground: Ground):
+    """All refusals that a random walk meets; those of a taken name or number are about no status."""
+    met: set[str] = set()
+    for status in ALL:
+        for verb, more in [*SCOPED, (start_protocol, {"plan": False})]:
+            protocol = in_status(ground, status)
+            try:
+                ground.run(verb, protocol.id, **more)
+            except Conflict as refused:
+                assert refused.status_now == ground.protocol(protocol.id).status, refused
+                assert refused.allowed_actions is not None, refused
+                met.add(refused.type)
+            except NotFound:
+                pass
+    assert {"wrong-status", "already-run", "step-failed", "no-steps"} <= met
