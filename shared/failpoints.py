@@ -2,6 +2,12 @@
 
 import os
 import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Failpoints:
@@ -29,3 +35,17 @@ class Failpoints:
 _here = Failpoints()
 arm = _here.arm
 fp = _here.reach
+
+
+def points(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Put a point before an asynchronous function and one after it: `name.before` and `name.after`."""
+    before, after = f"{call.__name__}.before", f"{call.__name__}.after"
+
+    @wraps(call)
+    async def between(*args: P.args, **kwargs: P.kwargs) -> T:
+        fp(before)
+        result = await call(*args, **kwargs)
+        fp(after)
+        return result
+
+    return between

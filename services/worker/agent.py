@@ -20,6 +20,7 @@ from services.worker.codex.runner import run_codex
 from services.worker.git.records import Worktree
 from services.worker.lease import Lease
 from services.worker.prompts import Prompt, bad_answer_prompt
+from shared.failpoints import points
 from shared.schemas.reports import Claim, Usage
 from shared.settings import Settings
 
@@ -77,6 +78,7 @@ class Agent:
         """What marks the processes of one hold of a job."""
         return RunMarker(self._scope, job_id, token)
 
+    @points
     async def ask(self, lease: Lease, ask: Ask, decode: Callable[[str], A]) -> A:
         """The decoded answer; one that is not accepted is asked for once more in the same thread.
 

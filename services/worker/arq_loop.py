@@ -15,6 +15,7 @@ from arq.constants import in_progress_key_prefix
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from services.worker.pace import PACE
 from shared.queue import FUNCTION, WAKE, Queue, pack, unpack
 
 Handler = Callable[[int, int], Awaitable[None]]
@@ -23,9 +24,6 @@ Handler = Callable[[int, int], Awaitable[None]]
 POLL_S = 1.0
 # Time-outs are the handler's; arq only wants to know one.
 JOB_TIMEOUT_S = 7 * 24 * 3600
-# How long a dispatch stays marked as taken after the worker that took it died. The mark is renewed by nobody: should it
-# run out during the work, the dispatch is taken again and the claim says no.
-MARK_MS = 60_000
 HEALTH_S = 15
 FAREWELL_S = 2.0
 
@@ -39,7 +37,9 @@ class WakingWorker(Worker):
     nothing costs nothing. It must treat a cancellation as the request to stop and may then take its time.
     """
 
-    def __init__(self, queue: Queue, handler: Handler, *, slots: int, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self, queue: Queue, handler: Handler, *, slots: int, poll_s: float = POLL_S, mark_s: float = PACE.mark_s
+    ) -> None:
         async def run_job(ctx: dict[Any, Any], job_id: int, dispatch: int) -> None:  # noqa: ARG001  arq passes its context
             self._live.add((job_id, dispatch))
             try:
@@ -65,6 +65,7 @@ class WakingWorker(Worker):
             log_results=False,
         )
         self._queue = queue
+        self._mark_ms = round(mark_s * 1000)
         self._woken = asyncio.Event()
         self._live: set[tuple[int, int]] = set()
         self._failing = False
@@ -136,7 +137,7 @@ class WakingWorker(Worker):
     async def _take(self, arq_id: str) -> bool:
         mark = in_progress_key_prefix + arq_id
         async with self.pool.pipeline(transaction=True) as pipe:
-            pipe.set(mark, b"1", px=MARK_MS, nx=True)
+            pipe.set(mark, b"1", px=self._mark_ms, nx=True)
             pipe.zscore(self.queue_name, arq_id)
             marked, score = await pipe.execute()
         if marked and score is None:  # finished elsewhere between our look and our mark

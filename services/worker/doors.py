@@ -4,6 +4,7 @@ from services.worker.agent import Agent
 from services.worker.git.door import Git
 from services.worker.git.records import Credential, Remote
 from shared.errors import Category, JobError, SealError
+from shared.failpoints import points
 from shared.redaction import Redactor
 from shared.repository import projects
 from shared.repository.database import Database
@@ -29,6 +30,7 @@ class Doors:
         self._database = database
         self._vault = vault
 
+    @points
     async def remote_of(self, project: Project) -> Remote:
         """The project's origin with the token for its host: the project's own, else the one of the settings."""
         host = url_host(project.git_url)

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 
+from services.worker.pace import PACE, Pace
 from shared.errors import Category, JobError, Unavailable
 from shared.schemas.records import Plan, Protocol
 from shared.schemas.reports import Claim, ExecutionDone, PlanDone, Usage
@@ -19,11 +20,6 @@ from shared.workflow.unit import Caller, Unit
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BEAT_S = 10.0
-# Who cannot show life for so long stops by itself, before somebody else may take the job (reconcile.SILENT_S).
-FENCE_S = 40.0
-AGAIN_S = 1.0
-
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -34,13 +30,14 @@ class Lease:
     Notes wait for a database that is busy; they raise JobError(CANCELLED) as soon as the job must stop.
     """
 
-    def __init__(self, flow: Workflow, caller: Caller, claim: Claim) -> None:
+    def __init__(self, flow: Workflow, caller: Caller, claim: Claim, pace: Pace = PACE) -> None:
         self.claim = claim
         self.caller = caller
         self.stop = asyncio.Event()
         self.why: StopRequest | None = None
         self.usage = Usage()
         self._flow = flow
+        self._pace = pace
         self._poked = asyncio.Event()
         self._shown_at = time.monotonic()
 
@@ -104,14 +101,14 @@ class Lease:
     async def _keep_beating(self) -> None:
         while not self.stop.is_set() or self.why is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_S):
+                async with asyncio.timeout(self._pace.beat_s):
                     await self._poked.wait()
             self._poked.clear()
             try:
                 await self._beat()
             except Unavailable as refusal:
                 log.warning("no_heartbeat", error=str(refusal))
-                if time.monotonic() - self._shown_at > FENCE_S:
+                if time.monotonic() - self._shown_at > self._pace.fence_s:
                     self.park()
 
     async def _beat(self) -> None:
@@ -139,7 +136,7 @@ class Lease:
             except Unavailable as refusal:
                 log.warning("not_noted", error=str(refusal))
                 self.check()
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(self._pace.again_s)
 
     def _hold(self, noted: T | None) -> T:
         """What a verb noted; it gives nothing when somebody else holds the job, or cancelled it."""

@@ -12,7 +12,9 @@ import msgspec
 import structlog
 
 from services.worker.codex.leftovers import RunMarker, kill_run
+from services.worker.pace import PACE, Pace
 from shared.errors import JobError, Unavailable
+from shared.failpoints import fp
 from shared.repository import jobs
 from shared.repository.database import Tx
 from shared.schemas.records import Job
@@ -21,12 +23,6 @@ from shared.workflow import jobs as verbs
 from shared.workflow.door import Workflow
 from shared.workflow.unit import Caller
 
-PUMP_S = 1.0
-LOOK_S = 5.0
-# A rung job that nobody claimed for so long is rung again: same dispatch, so that a second bell is harmless.
-UNANSWERED_MS = 5_000
-# A lease whose heartbeat stands still for so long, on our own clock, is over; six beats fit in.
-SILENT_S = 60.0
 RINGS = 64
 OLD_FILE_S = 3600.0
 
@@ -92,6 +88,7 @@ class Reconciler:
         live: Container[int],
         marker: Callable[[int, int], RunMarker],
         monotonic: Callable[[], float] = time.monotonic,
+        pace: Pace = PACE,
     ) -> None:
         self._flow = flow
         self._caller = caller
@@ -99,6 +96,7 @@ class Reconciler:
         self._live = live
         self._marker = marker
         self._monotonic = monotonic
+        self._pace = pace
         self._seen: dict[int, _Seen] = {}
         self._woken = asyncio.Event()
         self._looked_at = float("-inf")
@@ -112,10 +110,10 @@ class Reconciler:
         """Pump and take back until cancelled, whatever goes wrong in a round."""
         while True:
             self._woken.clear()
-            wait = PUMP_S
+            wait = self._pace.pump_s
             try:
                 wait = await self.pump()
-                if self._monotonic() - self._looked_at >= LOOK_S:
+                if self._monotonic() - self._looked_at >= self._pace.look_s:
                     await self.take_back()
                     self._looked_at = self._monotonic()
                 self.last_tick = self._monotonic()
@@ -129,12 +127,15 @@ class Reconciler:
 
     async def pump(self) -> float:
         """Ring for what may start now; gives the seconds until it should look again."""
-        due, wait = await self._flow.database.read(_due, self._flow.rules.project_concurrency)
+        due, wait = await self._flow.database.read(_due, self._flow.rules.project_concurrency, self._pace)
         if due:
             rung = [(job.id, job.dispatch) for job in due]
             now = self._flow.database.clock()
+            fp("pump.due")
             await self._flow.database.write(jobs.mark_dispatched, rung, now)
+            fp("pump.marked")
             await self._flow.ring(due)
+            fp("pump.rung")
         return wait
 
     async def take_back(self) -> None:
@@ -151,6 +152,7 @@ class Reconciler:
     async def _take_back(self, job: Job, why: str) -> None:
         try:
             await kill_run(self._marker(job.id, job.token))
+            fp("take_back.killed")
             taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, Lost(message=why))
         except JobError as error:
             log.warning("kill_unconfirmed", job=job.id, error=error.message)
@@ -177,13 +179,14 @@ class Reconciler:
             return "Its own worker does not know it any more." if forgotten else None
         if job.owner is not None and self._ownership.is_dead(job.owner):
             return f"Its worker {job.owner} is dead."
-        if silent > SILENT_S:
+        if silent > self._pace.silent_s:
             return f"Its worker {job.owner} has shown no life for {silent:.0f} s."
         return None
 
 
-def _due(tx: Tx, project_limit: int) -> tuple[list[Job], float]:
-    due = list(jobs.to_ring(tx, project_limit=project_limit, rung_before=tx.now - UNANSWERED_MS, limit=RINGS))
+def _due(tx: Tx, project_limit: int, pace: Pace) -> tuple[list[Job], float]:
+    unanswered = tx.now - round(pace.unanswered_s * 1000)
+    due = list(jobs.to_ring(tx, project_limit=project_limit, rung_before=unanswered, limit=RINGS))
     upcoming = jobs.next_run_at(tx)
-    wait = PUMP_S if upcoming is None else min(PUMP_S, max(0.01, (upcoming - tx.now) / 1000))
+    wait = pace.pump_s if upcoming is None else min(pace.pump_s, max(0.01, (upcoming - tx.now) / 1000))
     return due, wait

@@ -14,6 +14,7 @@ from services.worker.doors import Doors
 from services.worker.git.door import Git
 from services.worker.health import worker_app
 from services.worker.meter import JobMeter
+from services.worker.pace import PACE, Pace
 from services.worker.reconcile import Ownership, Reconciler
 from services.worker.work import Worker
 from shared.errors import JobError, StartupError
@@ -47,6 +48,7 @@ async def run_worker(
     allow_local: bool,
     login_home: Path | None = None,
     bound: Callable[[str], None] = lambda _: None,
+    pace: Pace = PACE,
 ) -> None:
     """Work until `stop` is set, then take nothing new, let live jobs finish for the grace period, and park the rest.
 
@@ -55,11 +57,13 @@ async def run_worker(
     settings = runtime.settings
     registry = new_registry()
     doors = open_doors(runtime, allow_local=allow_local, login_home=login_home)
-    worker = Worker(runtime, doors, JobMeter(registry))
+    worker = Worker(runtime, doors, JobMeter(registry), pace)
     ownership = Ownership(settings.workspaces_dir.absolute() / "workers", worker.owner)
-    reconciler = Reconciler(runtime.flow, worker.caller, ownership, live=worker.leases, marker=doors.agent.marker_of)
+    reconciler = Reconciler(
+        runtime.flow, worker.caller, ownership, live=worker.leases, marker=doors.agent.marker_of, pace=pace
+    )
     worker.freed = reconciler.wake
-    loop = WakingWorker(runtime.queue, worker.run_job, slots=settings.worker_concurrency)
+    loop = WakingWorker(runtime.queue, worker.run_job, slots=settings.worker_concurrency, mark_s=pace.mark_s)
     ended = asyncio.Event()
     page = serve(
         worker_app(runtime, registry, doors.agent, loop, reconciler),

@@ -15,6 +15,7 @@ from services.worker.doors import Doors
 from services.worker.jobs import chores, execution, planning, quality
 from services.worker.lease import Lease
 from services.worker.meter import JobMeter
+from services.worker.pace import PACE, Pace
 from shared.errors import Category, JobError, Refusal, Unavailable
 from shared.runtime import Runtime
 from shared.schemas.reports import Claim, Ending, Failed, Report, Stopped
@@ -34,9 +35,6 @@ JOBS: dict[JobKind, Job] = {
     JobKind.OPEN_PR: chores.publish,
     JobKind.DELIVERY: chores.look_at_delivery,
 }
-RELEASE_AGAIN_S = 1.0
-# How long a job that was asked to stop may take for it, until it is cut off: an agent is ended gently first.
-PATIENCE_S = 30.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -44,7 +42,7 @@ log = structlog.stdlib.get_logger(__name__)
 class Worker:
     """Runs claimed jobs; made once for a process. `freed` is called whenever a place became free."""
 
-    def __init__(self, runtime: Runtime, doors: Doors, meter: JobMeter) -> None:
+    def __init__(self, runtime: Runtime, doors: Doors, meter: JobMeter, pace: Pace = PACE) -> None:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{new_hook_key()[:8]}"
         self.caller = Caller(f"worker:{self.owner}")
         self.leases: dict[int, Lease] = {}
@@ -53,6 +51,7 @@ class Worker:
         self._runtime = runtime
         self._doors = doors
         self._meter = meter
+        self._pace = pace
         self._held: set[asyncio.Task[None]] = set()
 
     async def run_job(self, job_id: int, dispatch: int) -> None:
@@ -62,7 +61,7 @@ class Worker:
         claim = await self._claim(job_id, dispatch)
         if claim is None:
             return
-        lease = Lease(self._runtime.flow, Caller(self.caller.actor, claim.job.request_id), claim)
+        lease = Lease(self._runtime.flow, Caller(self.caller.actor, claim.job.request_id), claim, self._pace)
         self.leases[job_id] = lease
         try:
             with bound_contextvars(**_names(claim)):
@@ -123,7 +122,7 @@ class Worker:
     async def _do(self, lease: Lease) -> Ending:
         redact = self._runtime.redactor.redact
         try:
-            async with _cut_off(lease):
+            async with _cut_off(lease, self._pace.patience_s):
                 return await JOBS[lease.claim.job.kind](self._doors, lease)
         except JobError as error:
             if lease.stop.is_set() and lease.why is StopRequest.PARK:
@@ -142,7 +141,7 @@ class Worker:
                 await self._runtime.flow.run(lease.caller, verbs.release, lease.job_id, lease.token, ending)
             except Unavailable as refusal:
                 log.warning("release_waits", error=str(refusal))
-                await asyncio.sleep(RELEASE_AGAIN_S)
+                await asyncio.sleep(self._pace.again_s)
             except Exception as error:
                 log.exception("release_failed", ending=type(ending).__name__)
                 if isinstance(ending, Failed):
@@ -153,7 +152,7 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def _cut_off(lease: Lease) -> AsyncGenerator[None]:
+async def _cut_off(lease: Lease, patience_s: float) -> AsyncGenerator[None]:
     """Cancel the body when it goes on for too long after the request to stop; JobError(CANCELLED) then.
 
     Codex and git clean up behind themselves when they are cancelled. What runs no agent holds nothing that would be
@@ -162,7 +161,7 @@ async def _cut_off(lease: Lease) -> AsyncGenerator[None]:
 
     async def watch() -> None:
         await lease.stop.wait()
-        patience = PATIENCE_S if lease.claim.job.kind.runs_codex else 0
+        patience = patience_s if lease.claim.job.kind.runs_codex else 0
         limit.reschedule(asyncio.get_running_loop().time() + patience)
 
     limit = asyncio.timeout(None)

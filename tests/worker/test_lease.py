@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.worker.lease import FENCE_S, Lease
+from services.worker.lease import Lease
+from services.worker.pace import PACE
 from shared.errors import Category, JobError
 from shared.schemas.reports import Usage
 from shared.schemas.statuses import StopRequest
@@ -113,7 +114,7 @@ async def test_a_beat_that_the_database_has_no_time_for_is_no_reason_to_stop(gro
 async def test_who_cannot_show_life_for_long_parks_before_another_may_take_the_job(ground_floor: Path) -> None:
     async with open_workshop(ground_floor) as shop:
         lease = await held(shop)
-        lease._shown_at = time.monotonic() - FENCE_S
+        lease._shown_at = time.monotonic() - PACE.fence_s
         async with lease.kept(), shop.locked_database():
             lease.poke()
             await stopped(lease)

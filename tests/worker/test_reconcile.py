@@ -9,7 +9,8 @@ from collections.abc import Container
 from pathlib import Path
 
 from services.worker.codex.leftovers import RUN_VARIABLE, RunMarker
-from services.worker.reconcile import OLD_FILE_S, SILENT_S, Ownership, Reconciler
+from services.worker.pace import PACE
+from services.worker.reconcile import OLD_FILE_S, Ownership, Reconciler
 from shared.schemas.records import Job
 from shared.workflow import jobs as verbs
 from shared.workflow.protocols import cancel_protocol, run_next_step
@@ -74,7 +75,7 @@ async def test_the_job_of_a_living_worker_stays_with_it(ground_floor: Path) -> N
         before = await scene.job()
         for _ in range(3):
             await scene.reconciler.take_back()
-            scene.now += SILENT_S / 3
+            scene.now += PACE.silent_s / 3
         assert await scene.job() == before
         other.close()
 
@@ -86,10 +87,10 @@ async def test_a_worker_that_cannot_be_looked_at_is_dead_when_its_heart_stood_st
         scene = Scene(shop, ground_floor)
         job = await scene.claimed_by("on-another-host")
         await scene.reconciler.take_back()
-        scene.now += SILENT_S
+        scene.now += PACE.silent_s
         await shop.runtime.flow.run(Caller("w"), verbs.beat, job.id, job.token)
         await scene.reconciler.take_back()
-        scene.now += SILENT_S
+        scene.now += PACE.silent_s
         await scene.reconciler.take_back()
         assert (await scene.job())["state"] == "running", "it showed life in between"
         scene.now += 1
@@ -114,7 +115,7 @@ async def test_what_its_own_worker_holds_is_never_taken_back(ground_floor: Path)
         assert (await scene.claimed_by("me")).id == 2
         for _ in range(3):
             await scene.reconciler.take_back()
-            scene.now += SILENT_S
+            scene.now += PACE.silent_s
         assert (await scene.job())["state"] == "running"
 
 

@@ -18,6 +18,7 @@ from services.worker.codex.leftovers import kill_earlier_runs, kill_run
 from services.worker.codex.record import Redact, RedactedLog, Story
 from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
 from shared.errors import Category
+from shared.failpoints import points
 
 OnEvent = Callable[[Event], Awaitable[None]]
 
@@ -41,6 +42,7 @@ class _Exit(msgspec.Struct, frozen=True):
     duration_s: float
 
 
+@points
 async def run_codex(
     request: CodexRequest,
     *,

@@ -21,6 +21,7 @@ from services.worker.git.records import (
 )
 from services.worker.git.repository import Layout, Repository, hold_worktree, open_mirror, open_worktree
 from shared.errors import Category, JobError
+from shared.failpoints import points
 from shared.schemas.names import check_branch, check_protocol_name
 
 SECURE_PROTOCOLS = frozenset({"https", "ssh"})
@@ -72,6 +73,7 @@ class Git:
         """Whether the repository was cloned, and is still here."""
         return self._layout.mirror(project_id).is_dir()
 
+    @points
     async def setup_mirror(self, project_id: int, remote: Remote, base_branch: str) -> MirrorInfo:
         """Clone the repository, or bring the mirror up to date; REPOSITORY when it is empty or has no such branch."""
         async with self._mirror(project_id, alone=True) as mirror:
@@ -86,10 +88,12 @@ class Git:
         async with self._mirror(project_id) as mirror:
             await origin.fetch(mirror, remote)
 
+    @points
     async def remote_head(self, remote: Remote, branch: str) -> str | None:
         """Where the branch is at the origin now, or None."""
         return (await origin.look(self._process, remote)).by_branch.get(branch)
 
+    @points
     async def push(
         self, project_id: int, remote: Remote, branch: str, sha: str, expected_remote: str | None
     ) -> PushResult:
@@ -123,6 +127,7 @@ class Git:
             raise JobError(Category.CONFIG, str(error)) from error
         return self._layout.worktree(project_id, name, branch)
 
+    @points
     async def create_worktree(
         self, project_id: int, name: str, branch: str, start_sha: str, *, known_head: str | None = None
     ) -> Worktree:
@@ -139,6 +144,7 @@ class Git:
             await worktree.create(repository, self._layout, tree, start_sha, known_head)
         return tree
 
+    @points
     async def reset_worktree(self, tree: Worktree, sha: str, attempt: int) -> Salvage:
         """Put branch, index and files to the commit, with nothing else there: no ignored file, no nested repository.
 
@@ -181,11 +187,13 @@ class Git:
 
     # Changes and commits
 
+    @points
     async def changes(self, tree: Worktree, since: str) -> Changes:
         """How the files differ from a commit, ignored ones left out; and what `commit` would refuse, and why."""
         async with self._work(tree) as repository:
             return await commits.changes(repository, tree, since, self._limits)
 
+    @points
     async def commit(
         self,
         tree: Worktree,
@@ -212,6 +220,7 @@ class Git:
                 limits=self._limits,
             )
 
+    @points
     async def uncommit(self, tree: Worktree, sha: str) -> bool:
         """Put the branch back to a commit and leave the files alone; True when somebody had moved it.
 
@@ -220,15 +229,18 @@ class Git:
         async with self._work(tree) as repository:
             return await commits.uncommit(repository, tree, sha)
 
+    @points
     async def protect(self, tree: Worktree, paths: Sequence[str], sha: str) -> tuple[str, ...]:
         """Give files the content (or absence) that they have in the commit; return the names of those that differed."""
         async with self._work(tree) as repository:
             return await commits.protect(repository, self._layout, tree, paths, sha)
 
+    @points
     async def write_files(self, tree: Worktree, texts: Mapping[str, str]) -> None:
         """Write texts by their paths in the worktree; POLICY when a path is unsound or leads through a link."""
         await asyncio.to_thread(files.write_texts, tree.path, texts)
 
+    @points
     async def read_file(self, tree: Worktree, path: str, *, max_bytes: int = 1_000_000) -> bytes | None:
         """A file as it lies in the worktree, or None; POLICY when something odd is in its place."""
         return await asyncio.to_thread(files.read_bytes, tree.path, path, max_bytes)
@@ -245,11 +257,13 @@ class Git:
         async with self._mirror(project_id) as mirror:
             return await mirror.resolve(f"refs/remotes/origin/{branch}")
 
+    @points
     async def is_ancestor(self, project_id: int, old: str, new: str) -> bool:
         """Whether `new` contains `old`."""
         async with self._mirror(project_id) as mirror:
             return await mirror.is_ancestor(old, new)
 
+    @points
     async def diff(self, project_id: int, old: str, new: str, *, max_bytes: int = 1_000_000) -> str:
         """The difference as text; binary files are named only, and a last line tells when it was cut."""
         async with self._mirror(project_id) as mirror:
@@ -265,6 +279,7 @@ class Git:
         async with self._mirror(project_id) as mirror:
             return await history.log(mirror, after, until, limit)
 
+    @points
     async def show_file(self, project_id: int, commit: str, path: str, *, max_bytes: int = 1_000_000) -> bytes | None:
         """The content of a file in a commit; None when there is no file of this name."""
         async with self._mirror(project_id) as mirror:

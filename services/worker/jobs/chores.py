@@ -4,6 +4,7 @@ from services.worker.doors import Doors
 from services.worker.jobs.branch import reach
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
+from shared.failpoints import fp
 from shared.schemas.reports import DeliveryDone, PublishDone, SetupDone
 from shared.schemas.statuses import DeliveryStatus
 
@@ -31,4 +32,5 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
 
 async def look_at_delivery(doors: Doors, lease: Lease) -> DeliveryDone:  # noqa: ARG001  the shape of every job
     """Record that the delivery was received; it changes nothing."""
+    fp("delivery.looked_at")
     return DeliveryDone(status=DeliveryStatus.RECEIVED, reason="recorded; deliveries do not change anything yet")

@@ -12,6 +12,7 @@ from services.worker.jobs.branch import facts_of, reach
 from services.worker.lease import Lease
 from services.worker.prompts import Prompt, QaFacts, qa_prompt
 from shared.errors import Category, JobError
+from shared.failpoints import fp
 from shared.schemas.records import StepRun
 from shared.schemas.reports import QaDone
 
@@ -30,6 +31,7 @@ async def judge(doors: Doors, lease: Lease) -> QaDone:
     diff = await doors.git.diff(project.id, start, step.head_sha, max_bytes=DIFF_BYTES)
     prompt = _prompt(lease, step, start, diff)
     async with doors.git.throwaway(project.id, step.head_sha, attempt.id) as tree:
+        fp("throwaway.made")
         ask = Ask(mode=Mode.WRITE, worktree=tree, prompt=prompt, schema=QA_SCHEMA)
         try:
             answer = await doors.agent.ask(lease, ask, decode_qa)
