@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import aiosqlite
 import msgspec
 
-from shared.errors import StartupError, Unavailable
+from shared.errors import Invalid, StartupError, Unavailable
 from shared.repository.migrations import apply_migrations
 
 P = ParamSpec("P")
@@ -164,12 +164,14 @@ class Database:
 
 
 class _clear_refusals:  # noqa: N801  reads as a verb where it is used
-    """Turns what SQLite says of a busy or full disk into a refusal that says what to do."""
+    """Turns what SQLite says of a busy or full disk, or of a number that it cannot hold, into a refusal."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OverflowError) and "SQLite INTEGER" in str(error):
+            raise Invalid("A number in the request is larger than any that is stored.") from error
         if not isinstance(error, sqlite3.OperationalError):
             return
         text = str(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import StartupError, Unavailable
+from shared.errors import Invalid, StartupError, Unavailable
 from shared.repository import meta
 from shared.repository.database import (
     NETWORK_FILE_SYSTEMS,
@@ -171,6 +171,11 @@ async def test_a_full_disk_changes_nothing_and_work_goes_on_when_there_is_room(d
     await database._writer.execute_fetchall("PRAGMA max_page_count=1000000")
     await database.write(too_much)
     assert await database.read(keys) == {"small", "big"}
+
+
+async def test_a_number_that_sqlite_cannot_hold_is_no_failure_of_ours(database: Database):
+    with pytest.raises(Invalid, match="larger"):
+        await database.read(lambda tx: tx.row("SELECT ?", (2**63,)))
 
 
 # settings of the connections
