@@ -38,8 +38,8 @@ fp = _here.reach
 
 
 def points(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Put a point before an asynchronous function and one after it: `name.before` and `name.after`."""
-    before, after = f"{call.__name__}.before", f"{call.__name__}.after"
+    """Put a point before an asynchronous function and one after it: `before_name` and `after_name`."""
+    before, after = f"before_{call.__name__}", f"after_{call.__name__}"
 
     @wraps(call)
     async def between(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -131,11 +131,11 @@ class Reconciler:
         if due:
             rung = [(job.id, job.dispatch) for job in due]
             now = self._flow.database.clock()
-            fp("pump.due")
+            fp("pump_due")
             await self._flow.database.write(jobs.mark_dispatched, rung, now)
-            fp("pump.marked")
+            fp("pump_marked")
             await self._flow.ring(due)
-            fp("pump.rung")
+            fp("pump_rung")
         return wait
 
     async def take_back(self) -> None:
@@ -152,7 +152,7 @@ class Reconciler:
     async def _take_back(self, job: Job, why: str) -> None:
         try:
             await kill_run(self._marker(job.id, job.token))
-            fp("take_back.killed")
+            fp("take_back_killed")
             taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, Lost(message=why))
         except JobError as error:
             log.warning("kill_unconfirmed", job=job.id, error=error.message)

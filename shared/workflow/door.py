@@ -52,7 +52,7 @@ class Workflow:
     ) -> T:
         """Run the verb in one transaction and ring for what it queued; a lost ring is the pump's to repeat.
 
-        Its failpoints bear the verb's name: `verb.begin`, `verb.committed`, `verb.rung`.
+        Its failpoints bear the verb's name: `before_verb`, `verb_committed`, `verb_rung`.
         """
 
         def work(tx: Tx) -> tuple[T, Unit]:
@@ -60,13 +60,13 @@ class Workflow:
             return verb(unit, *args, **kwargs), unit
 
         name = verb.__name__
-        fp(f"{name}.begin")
+        fp(f"before_{name}")
         result, unit = await self.database.write(work)
-        fp(f"{name}.committed")
+        fp(f"{name}_committed")
         await self.ring(unit.to_ring)
         for job_id in unit.stopping:
             await self._queue.publish(STOP, str(job_id))
-        fp(f"{name}.rung")
+        fp(f"{name}_rung")
         return result
 
     async def ring(self, due: Sequence[Job]) -> None:
@@ -75,7 +75,7 @@ class Workflow:
             (job.id, job.dispatch) for job in due if not await self._queue.ring(job.id, job.dispatch, job.priority)
         ]
         if silent:
-            fp("ring.unheard")
+            fp("ring_unheard")
             await self.database.write(jobs.mark_dispatched, silent, None)
 
 

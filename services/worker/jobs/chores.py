@@ -32,5 +32,5 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
 
 async def look_at_delivery(doors: Doors, lease: Lease) -> DeliveryDone:  # noqa: ARG001  the shape of every job
     """Record that the delivery was received; it changes nothing."""
-    fp("delivery.looked_at")
+    fp("delivery_looked_at")
     return DeliveryDone(status=DeliveryStatus.RECEIVED, reason="recorded; deliveries do not change anything yet")

@@ -31,7 +31,7 @@ async def judge(doors: Doors, lease: Lease) -> QaDone:
     diff = await doors.git.diff(project.id, start, step.head_sha, max_bytes=DIFF_BYTES)
     prompt = _prompt(lease, step, start, diff)
     async with doors.git.throwaway(project.id, step.head_sha, attempt.id) as tree:
-        fp("throwaway.made")
+        fp("throwaway_made")
         ask = Ask(mode=Mode.WRITE, worktree=tree, prompt=prompt, schema=QA_SCHEMA)
         try:
             answer = await doors.agent.ask(lease, ask, decode_qa)
