@@ -1,15 +1,20 @@
 """The place for the type of a secret text, so that no `repr`, log line or error can show one by accident."""
 
 import hmac
+from pathlib import Path
 
 
 class Secret:
-    """A text that does not show itself: `repr` and `str` are `***`, only `reveal()` tells it."""
+    """A text that does not show itself: `repr` and `str` are `***`, only `reveal()` tells it.
 
-    __slots__ = ("_text",)
+    `file` is where it was read from, if it was: whom the text must not reach, must not reach the file either.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_text", "file")
+
+    def __init__(self, text: str, file: Path | None = None) -> None:
         self._text = text
+        self.file = file
 
     def reveal(self) -> str:
         """The text itself; ask where it is used, and do not keep the answer."""

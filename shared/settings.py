@@ -141,6 +141,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         password = urlsplit(self.redis_url.reveal()).password
         return (*texts, *([password] if password else ()))
 
+    def secret_files(self) -> tuple[Path, ...]:
+        """Every file that a secret was read from: what no agent may read."""
+        given = [each.file for each in msgspec.structs.astuple(self) if isinstance(each, Secret)]
+        return tuple(file.absolute() for file in given if file is not None)
+
 
 class Variable(msgspec.Struct, frozen=True):
     """One variable as the struct declares it; `kind` is its plain type, `type` the same with its constraints."""
@@ -183,6 +188,9 @@ def load_settings(env: Mapping[str, str], *, allow_fake: bool = False) -> Settin
     values: dict[str, Any] = {
         field: _value(variable, text) for field, variable in VARIABLES.items() if (text := _text(variable, given))
     }
+    for field, variable in VARIABLES.items():
+        if variable.kind is Secret and (path := given.get(f"{variable.name}_FILE")):
+            values[field] = Secret(values[field].reveal(), Path(path))
     if "redis_url" not in values:
         raise StartupError(f"{PREFIX}REDIS_URL is not set; accepted: {REDIS_FORMS}")
     settings = Settings(**values)

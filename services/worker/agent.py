@@ -155,7 +155,7 @@ class Agent:
             sandbox=Sandbox.OFF if settings.codex_sandbox == "off" else Sandbox.REQUIRED,
             step_timeout_s=settings.step_timeout_s,
             silence_timeout_s=settings.silence_timeout_s,
-            denied=(self._root, *_database_files(settings.db_path.absolute())),
+            denied=(self._root, *_database_files(settings.db_path.absolute()), *settings.secret_files()),
         )
 
 

@@ -171,6 +171,12 @@ def test_even_the_redis_url_may_come_from_a_file(tmp_path: Path):
     assert load_settings({"DEKSDENFLOW_REDIS_URL_FILE": str(file)}).redis_url == Secret("redis://:pw@h:6379/0")
 
 
+def test_the_files_that_secrets_came_from_are_known_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "key").write_text("sk-1")
+    monkeypatch.chdir(tmp_path)
+    assert load(CODEX_API_KEY_FILE="key", API_TOKEN="t").secret_files() == (tmp_path / "key",)
+
+
 def test_a_secret_given_twice_is_refused(tmp_path: Path):
     (tmp_path / "t").write_text("x")
     assert "are both set" in refusal(API_TOKEN="x", API_TOKEN_FILE=str(tmp_path / "t"))
