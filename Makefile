@@ -25,7 +25,7 @@ test: ## lint, types, import directions and the whole test suite (ARGS goes to p
 	@$(call need,$(DEV))$(MAKE) -k -j4 --output-sync=target checks
 	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
-bench: ## measure, and print one table
+bench: ## measure, beside other servers and queues, and print the tables
 	@$(call need,$(DEV))$(PY) -m bench $(ARGS)
 
 docs: ## write the generated parts of the documentation
@@ -38,7 +38,7 @@ lock: ## write the locks anew from pyproject.toml (ARGS=--upgrade takes the newe
 	@scripts/lock.sh $(ARGS)
 
 clean: ## remove what these commands made, .venv included
-	@rm -rf .venv .venv-lock .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	@rm -rf .venv .venv-lock .venv-bench-* .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 checks: lint format types imports

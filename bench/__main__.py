@@ -12,27 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import stage
+from bench import queues, stage
 from bench.load import Request, compared
+from bench.rows import Row
 from tests.fakes.redis_server import RedisServer
 from tests.processes.services import Service
 
 SECONDS, ROUNDS = 1.0, 5
 WAKES, STARTS = 60, 12
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One line of the table; `fine` is None where there is no target."""
-
-    what: str
-    figure: str
-    beside: str = ""
-    target: str = ""
-    fine: bool | None = None
 
 
 @asynccontextmanager
@@ -195,17 +185,26 @@ async def measure() -> list[Row]:
     return [*rates, *lists, wakes, starts, *used]
 
 
-def main() -> int:
-    """Print the table; the exit code tells whether the targets were met."""
-    console = Console(width=max(Console().width, 140))
-    with console.status("measuring, about a minute…"):
-        rows = asyncio.run(measure())
-    table = Table("what", "figure", "beside", "target", "")
+def shown(console: Console, title: str, rows: list[Row]) -> bool:
+    """Print one table; False when a target in it was missed."""
+    table = Table("what", "figure", "beside", "target", "", title=title, title_justify="left")
     marks = {True: "[green]✔[/]", False: "[red]✘[/]", None: ""}
     for row in rows:
         table.add_row(row.what, row.figure, row.beside, row.target, marks[row.fine])
     console.print(table)
-    return 1 if any(row.fine is False for row in rows) else 0
+    return all(row.fine is not False for row in rows)
+
+
+def main() -> int:
+    """Print the tables; the exit code tells whether the targets were met."""
+    console = Console(width=max(Console().width, 140))
+    interpreters = queues.installed()
+    with console.status("measuring, about two minutes…"):
+        services = asyncio.run(measure())
+        with RedisServer() as redis:
+            jobs = queues.compared(redis.url, interpreters)
+    fine = [shown(console, "services", services), shown(console, "queues", jobs)]
+    return 0 if all(fine) else 1
 
 
 if __name__ == "__main__":
