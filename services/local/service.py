@@ -49,11 +49,16 @@ def local_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {PREFIX + name: value for name, value in defaults.items()} | given
 
 
+def login_home(environment: Mapping[str, str]) -> Path:
+    """Where a person's own Codex keeps its login."""
+    return Path(environment.get("CODEX_HOME") or Path(environment.get("HOME") or "/nonexistent", ".codex"))
+
+
 def own_login(settings: Settings, environment: Mapping[str, str]) -> Path | None:
     """The folder of the person's own Codex login, when neither a key nor a gateway is set and there is one."""
     if settings.codex_api_key is not None or settings.model_base_url is not None:
         return None
-    folder = Path(environment.get("CODEX_HOME") or Path(environment.get("HOME") or "/nonexistent", ".codex"))
+    folder = login_home(environment)
     return folder if (folder / "auth.json").is_file() else None
 
 

@@ -26,7 +26,10 @@ MODEL_FAULTS = [
     pytest.param(always(error={"status": 500}), "upstream", "in trouble", True, id="500"),
     pytest.param(always(garbage="html"), "network", "DEKSDENFLOW_MODEL_BASE_URL", True, id="a web page"),
     pytest.param(always(garbage="not_http"), "network", "DEKSDENFLOW_MODEL_BASE_URL", True, id="no HTTP at all"),
-    pytest.param(always(hang="after_headers"), "silence", "DEKSDENFLOW_SILENCE_TIMEOUT_S", True, id="nothing"),
+    pytest.param(
+        always(hang="after_headers"), "silence", "DEKSDENFLOW_SILENCE_TIMEOUT_S", True, id="nothing but headers"
+    ),
+    pytest.param(always(hang="before_headers"), "silence", "DEKSDENFLOW_SILENCE_TIMEOUT_S", True, id="nothing"),
 ]
 
 

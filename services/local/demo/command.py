@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +39,7 @@ T = TypeVar("T")
 
 _SCRIPTED_PATIENCE_S = 60.0
 _REAL_PATIENCE_S = 3600.0
+_PATIENCE_SIGNALS = 3
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -61,14 +63,20 @@ def demo(wanted: Wanted, env: Mapping[str, str]) -> int:
 
 
 async def _until_signalled(wanted: Wanted, env: Mapping[str, str], show: Show) -> int:
-    """Cancel the play at a signal; whatever was started ends on the way out."""
+    """Cancel the play at a signal; whatever was started ends on the way out. The third signal waits for nothing.
+
+    Even then no agent is left: its supervisor notices that we are gone.
+    """
     heard: list[int] = []
     play = asyncio.create_task(_demo(wanted, env, show))
 
     def hear(number: int) -> None:
-        if not heard:
-            heard.append(number)
+        heard.append(number)
+        if len(heard) == 1:
             play.cancel()
+        elif len(heard) == _PATIENCE_SIGNALS:
+            show.give_up()
+            os._exit(128 + number)
 
     for number in _STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, hear, number)

@@ -93,6 +93,10 @@ class Show:
             self._console.print(live_picture(scene, Spinner("dots")))
         self.refuse(why)
 
+    def give_up(self) -> None:
+        """Leave the terminal as it was, at once."""
+        self._console.show_cursor()
+
     def next_steps(self) -> None:
         """What to try now."""
         self._console.print()

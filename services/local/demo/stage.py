@@ -13,6 +13,7 @@ import msgspec
 
 from services.local.demo.rest import DemoFailed
 from services.local.samples.sample import SamplePaths, make_sample
+from services.local.service import login_home
 from services.worker.codex.binary import CodexBinary, SandboxProbe, find_codex
 from shared.errors import Category, JobError
 from shared.settings import PREFIX
@@ -55,7 +56,7 @@ def own_folder(env: Mapping[str, str], *, keep: bool) -> Generator[Path]:
     It lies in the person's cache, else below the present folder, and only then in /tmp, where Codex would refuse to
     make its little programs.
     """
-    folder = _new_folder(_cache_of(env), Path.cwd() / ".deksdenflow", Path(tempfile.gettempdir()))
+    folder = _new_folder(*_caches_of(env), Path.cwd() / ".deksdenflow", Path(tempfile.gettempdir()))
     try:
         yield folder
     except DemoFailed as error:
@@ -70,9 +71,12 @@ def own_folder(env: Mapping[str, str], *, keep: bool) -> Generator[Path]:
                 folder.parent.rmdir()
 
 
-def _cache_of(env: Mapping[str, str]) -> Path:
-    chosen = env.get("XDG_CACHE_HOME", "")
-    return (Path(chosen) if chosen.startswith("/") else Path(env.get("HOME", "/nonexistent"), ".cache")) / "deksdenflow"
+def _caches_of(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """The person's cache; none when even HOME is not set."""
+    chosen, home = env.get("XDG_CACHE_HOME", ""), env.get("HOME", "")
+    if chosen.startswith("/"):
+        return (Path(chosen, "deksdenflow"),)
+    return (Path(home, ".cache", "deksdenflow"),) if home else ()
 
 
 def _new_folder(*parents: Path) -> Path:
@@ -147,11 +151,6 @@ def check_for_real(env: Mapping[str, str], machine: Machine) -> str:
         f"--real needs your own Codex login or a key, and there is neither: there is no {login}, and CODEX_API_KEY is "
         f"not set. Run `{machine.codex.path} login`, or set CODEX_API_KEY."
     )
-
-
-def login_home(env: Mapping[str, str]) -> Path:
-    """Where the person's own Codex keeps its login."""
-    return Path(env.get("CODEX_HOME") or Path(env.get("HOME") or "~").expanduser() / ".codex")
 
 
 def _key_for_real(env: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
