@@ -81,16 +81,10 @@ def findings(unit: Unit, step: StepRun) -> str:
 
 def set_running(unit: Unit, protocol: Protocol) -> Protocol:
     """Set the protocol running because one of its steps is worked on again."""
-    if protocol.status is ProtocolStatus.RUNNING and protocol.phase is None:
+    if protocol.status is ProtocolStatus.RUNNING:
         return protocol
-    match protocol.status:
-        case ProtocolStatus.BLOCKED:
-            event = EventType.PROTOCOL_UNBLOCKED
-        case ProtocolStatus.RUNNING:
-            return save_protocol(unit, replace(protocol, phase=None, reason=None))
-        case _:
-            event = EventType.PROTOCOL_STARTED
     blocked = protocol.status is ProtocolStatus.BLOCKED
+    event = EventType.PROTOCOL_UNBLOCKED if blocked else EventType.PROTOCOL_STARTED
     running = move_protocol(unit, protocol, ProtocolTrigger.RUN, event)
     if blocked:
         wake_jobs(unit, running)
@@ -237,11 +231,8 @@ def to_rest(
 def finish_steps(unit: Unit, protocol: Protocol) -> Protocol:
     """All steps are settled: complete, or wait for the merge where the policy wants it and a PR is open."""
     if protocol.policy.completion == "merge" and protocol.pr_number is not None:
-        if protocol.status is ProtocolStatus.RUNNING and protocol.phase is Phase.AWAITING_MERGE:
-            return protocol
-        if protocol.status is not ProtocolStatus.RUNNING:
-            protocol = set_running(unit, protocol)
-        waiting = save_protocol(unit, replace(protocol, phase=Phase.AWAITING_MERGE))
+        running = set_running(unit, protocol)
+        waiting = save_protocol(unit, replace(running, phase=Phase.AWAITING_MERGE))
         unit.say(EventType.AWAITING_MERGE, waiting)
         return waiting
     return move_protocol(

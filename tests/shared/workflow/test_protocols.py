@@ -972,3 +972,69 @@ def test_every_conflict_tells_the_status_and_what_would_be_allowed(ground: Groun
     for refused, status in met:
         assert refused.status_now == status
         assert refused.allowed_actions is not None
+
+
+def test_while_a_failed_step_blocks_no_other_is_run_or_judged(ground: Ground):
+    step = ground.executed(3)
+    other = ground.step(ground.of(step), 2)
+    ground.run(run_step, other.id)
+    ground.execute(other, AUTH)
+    for verb, thing in ((run_step, ground.step(ground.of(step), 3)), (retry_step, step)):
+        with pytest.raises(Conflict, match="blocked by step 2") as refused:
+            ground.run(verb, thing.id)
+        assert "retry_latest" in (refused.value.allowed_actions or ())
+    with pytest.raises(Conflict, match="blocked"):
+        ground.run(run_qa, step.id)
+    assert ground.run(approve_step, step.id).status == "completed"
+
+
+def test_a_branch_that_diverged_during_a_pause_blocks_after_it(ground: Ground):
+    protocol = in_status(ground, "running")
+    ground.run(open_pr, protocol.id)
+    claim = ground.claim(protocol.id, JobKind.OPEN_PR)
+    ground.run(pause_protocol, protocol.id)
+    story = ground.news(protocol.id, lambda: ground.end(claim, Failed(category=Category.DIVERGED, message="pushed")))
+    assert story == ["job_failed", "diverged"]
+    assert ground.run(resume_protocol, protocol.id).reason is Reason.DIVERGED
+
+
+def test_a_publishing_that_succeeds_during_a_pause_is_no_cause_after_it(ground: Ground):
+    protocol = in_status(ground, "running")
+    ground.run(open_pr, protocol.id)
+    ground.end(ground.claim(protocol.id, JobKind.OPEN_PR), AUTH)
+    ground.run(open_pr, protocol.id)
+    claim = ground.claim(protocol.id, JobKind.OPEN_PR)
+    ground.run(pause_protocol, protocol.id)
+    ground.end(claim, _published())
+    assert ground.run(resume_protocol, protocol.id).status is ProtocolStatus.RUNNING
+
+
+def test_a_step_that_is_run_ends_the_wait_for_the_merge(ground: Ground):
+    protocol = ground.planned(1, completion="merge", progression="auto")
+    step = ground.step(protocol, 1)
+    ground.execute(step)
+    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", step.protocol_id)
+    ground.run(approve_step, step.id)
+    ground.run(add_step, step.protocol_id, step_name="one more")
+    now = ground.of(step)
+    assert (now.phase, [job.kind for job in ground.open_jobs(now.id)]) == (None, [JobKind.EXECUTE])
+
+
+def test_the_reason_of_a_block_follows_what_is_left_of_it(ground: Ground):
+    step = ground.executed(2)
+    other = ground.step(ground.of(step), 2)
+    ground.run(run_step, other.id)
+    ground.run(run_qa, step.id)
+    qa, execution = ground.claim(step.protocol_id, JobKind.QA), ground.claim(step.protocol_id, JobKind.EXECUTE)
+    ground.end(qa, AUTH)
+    ground.end(execution, AUTH)
+    assert ground.of(step).reason is Reason.QA_UNAVAILABLE
+    ground.run(approve_step, step.id)
+    assert ground.of(step).reason is Reason.STEP_FAILED
+
+
+def test_skipping_the_last_step_of_a_plan_that_was_never_run_waits_for_the_merge_too(ground: Ground):
+    protocol = ground.planned(1, completion="merge")
+    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", protocol.id)
+    ground.run(skip_step, ground.step(protocol, 1).id, reason="no need")
+    assert ground.protocol(protocol.id).phase is Phase.AWAITING_MERGE
