@@ -123,7 +123,7 @@ class Ground:
         self.connection.row_factory = _dict_row
         self.connection.execute("PRAGMA foreign_keys=ON")
         _transact(self.connection, "BEGIN IMMEDIATE", lambda connection: apply_migrations(connection, 0))
-        sizes = {"rows": rows, "projects": rows // 4, "protocols": rows // 2}
+        sizes = {"rows": rows, "projects": rows // 4, "protocols": min(rows // 2, 9_000)}
         for text in FILL.split(";\n"):
             statement = _with_series(text)
             named = {name: value for name, value in sizes.items() if f":{name}" in statement}
