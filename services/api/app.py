@@ -13,7 +13,7 @@ from services.api import docs
 from services.api.auth import Gate
 from services.api.body import StrictBody
 from services.api.desk import Desk
-from services.api.routes import access, attempts, events, projects, protocols, queues, steps
+from services.api.routes import access, attempts, events, line, projects, protocols, queues, steps
 from shared.errors import NotFound
 from shared.queue import Queue
 from shared.repository.database import Database
@@ -38,6 +38,7 @@ ROUTES = [
     *attempts.ROUTES,
     *events.ROUTES,
     *queues.ROUTES,
+    *line.ROUTES,
 ]
 
 

@@ -1,5 +1,6 @@
 """The place where records become answers: only what an answer has a field for leaves the house."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -8,14 +9,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.repository import attempts, jobs, projects, protocols
+from shared.repository import attempts, holds, jobs, projects, protocols
 from shared.repository.database import Row, Tx
+from shared.repository.holds import LINE
 from shared.schemas import answers
 from shared.schemas.answers import Answer
 from shared.schemas.records import (
     Attempt,
     Event,
     Gate,
+    Hold,
     Hook,
     Job,
     Plan,
@@ -85,15 +88,43 @@ def job(record: Job) -> answers.JobAnswer:
     return _shown(answers.JobAnswer, record)
 
 
-def queues(rows: Sequence[Row]) -> answers.QueuesAnswer:
-    """The counts of jobs, from rows of kind, state and count."""
+def queues(rows: Sequence[Row], held: Sequence[Hold]) -> answers.QueuesAnswer:
+    """The counts of jobs, from rows of kind, state and count, and what holds them up."""
     by_kind: dict[str, dict[str, int]] = {}
     for row in rows:
         by_kind.setdefault(row["kind"], {})[JobState(row["state"]).value] = row["count"]
     found = tuple(
         msgspec.convert({"job_type": kind, **counts}, answers.QueueAnswer) for kind, counts in by_kind.items()
     )
-    return answers.QueuesAnswer(backend="arq", queues=found)
+    parked = max((hold.until for hold in held if hold.until is not None), default=None)
+    return answers.QueuesAnswer(
+        backend="arq",
+        stopped=any(hold.name == LINE for hold in held),
+        parked_until=None if parked is None else time(parked),
+        queues=found,
+    )
+
+
+def line(tx: Tx) -> answers.LineAnswer:
+    """The line as it is now."""
+    held = holds.in_force(tx)
+    stopped = next((hold for hold in held if hold.name == LINE), None)
+    counted = Counter[str]()
+    for row in jobs.counts(tx, None):
+        counted[row["state"]] += row["count"]
+    return answers.LineAnswer(
+        status="running" if stopped is None else "stopped",
+        stopped_at=None if stopped is None else time(stopped.created_at),
+        stopped_by=None if stopped is None else stopped.actor,
+        parked=tuple(
+            _shown(answers.HoldAnswer, hold, credential=hold.name, parked_until=time(hold.until))
+            for hold in held
+            if hold.until is not None
+        ),
+        jobs_running=counted[JobState.RUNNING],
+        jobs_queued=counted[JobState.QUEUED],
+        allowed_actions=("stop", "resume") if held else ("stop",),
+    )
 
 
 def event_names(tx: Tx) -> Callable[[Event], answers.EventAnswer]:

@@ -15,16 +15,20 @@ from services.worker.codex.leftovers import RunMarker, kill_run
 from services.worker.pace import PACE, Pace
 from shared.errors import JobError, Unavailable
 from shared.failpoints import fp
-from shared.repository import jobs
+from shared.repository import holds, idempotency, jobs
 from shared.repository.database import Tx
 from shared.schemas.records import Job
 from shared.schemas.reports import Lost
 from shared.workflow import jobs as verbs
+from shared.workflow import line
 from shared.workflow.door import Workflow
-from shared.workflow.unit import Caller
+from shared.workflow.unit import Caller, Rules
 
 RINGS = 64
 OLD_FILE_S = 3600.0
+TIDY_S = 3600.0
+# How long the answer to a request with an Idempotency-Key is kept.
+ANSWERS_MS = 24 * 3600 * 1000
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -100,6 +104,7 @@ class Reconciler:
         self._seen: dict[int, _Seen] = {}
         self._woken = asyncio.Event()
         self._looked_at = float("-inf")
+        self._tidied_at = float("-inf")
         self.last_tick = float("-inf")
 
     def wake(self) -> None:
@@ -115,6 +120,7 @@ class Reconciler:
                 wait = await self.pump()
                 if self._monotonic() - self._looked_at >= self._pace.look_s:
                     await self.take_back()
+                    await self.tidy_up()
                     self._looked_at = self._monotonic()
                 self.last_tick = self._monotonic()
             except Unavailable as refusal:
@@ -127,7 +133,7 @@ class Reconciler:
 
     async def pump(self) -> float:
         """Ring for what may start now; gives the seconds until it should look again."""
-        due, wait = await self._flow.database.read(_due, self._flow.rules.project_concurrency, self._pace)
+        due, wait = await self._flow.database.read(_due, self._flow.rules, self._pace)
         if due:
             rung = [(job.id, job.dispatch) for job in due]
             now = self._flow.database.clock()
@@ -148,6 +154,16 @@ class Reconciler:
             if why is not None:
                 await self._take_back(job, why)
         self._ownership.tidy({job.owner for job in running})
+
+    async def tidy_up(self) -> None:
+        """Let go what a hold kept until now; once in an hour, forget the answers that nobody may ask for again."""
+        if await self._flow.database.read(holds.over):
+            await self._flow.run(self._caller, line.lift_ended)
+        if self._monotonic() - self._tidied_at >= TIDY_S:
+            forgotten = await self._flow.database.write(_forget_answers)
+            self._tidied_at = self._monotonic()
+            if forgotten:
+                log.info("answers_forgotten", count=forgotten)
 
     async def _take_back(self, job: Job, why: str) -> None:
         try:
@@ -184,9 +200,14 @@ class Reconciler:
         return None
 
 
-def _due(tx: Tx, project_limit: int, pace: Pace) -> tuple[list[Job], float]:
+def _due(tx: Tx, rules: Rules, pace: Pace) -> tuple[list[Job], float]:
     unanswered = tx.now - round(pace.unanswered_s * 1000)
-    due = list(jobs.to_ring(tx, project_limit=project_limit, rung_before=unanswered, limit=RINGS))
+    limit = rules.project_concurrency
+    due = list(jobs.to_ring(tx, project_limit=limit, rung_before=unanswered, limit=RINGS, credential=rules.credential))
     upcoming = jobs.next_run_at(tx)
     wait = pace.pump_s if upcoming is None else min(pace.pump_s, max(0.01, (upcoming - tx.now) / 1000))
     return due, wait
+
+
+def _forget_answers(tx: Tx) -> int:
+    return idempotency.forget_before(tx, tx.now - ANSWERS_MS)

@@ -3,6 +3,16 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE holds (
+    name TEXT PRIMARY KEY,
+    reason TEXT NOT NULL CHECK (reason IN ('operator', 'quota', 'rate_limited')),
+    message TEXT NOT NULL,
+    until INTEGER,
+    actor TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    CHECK ((name = 'line') = (until IS NULL))
+) STRICT;
+
 CREATE TABLE projects (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -287,7 +297,7 @@ CREATE TABLE events (
     job_id INTEGER REFERENCES jobs (id),
     delivery_id INTEGER REFERENCES deliveries (id),
     event_type TEXT NOT NULL,
-    entity TEXT NOT NULL CHECK (entity IN ('project', 'protocol', 'step', 'job', 'delivery')),
+    entity TEXT NOT NULL CHECK (entity IN ('line', 'project', 'protocol', 'step', 'job', 'delivery')),
     from_status TEXT,
     to_status TEXT,
     reason TEXT,

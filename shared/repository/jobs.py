@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from shared.repository.database import Row, Tx, as_json
+from shared.repository.holds import LOGIN
 from shared.schemas.records import Job
+from shared.schemas.statuses import JobState
 
 
 def add(tx: Tx, job: Job) -> Job:
@@ -112,11 +114,12 @@ def mark_dispatched(tx: Tx, rung: Sequence[tuple[int, int]], at: int | None) -> 
         )
 
 
-def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int) -> Sequence[Job]:
+def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credential: str = LOGIN) -> Sequence[Job]:
     """Due jobs that may start now and whose bell was not rung since `rung_before`: best priority, then oldest.
 
-    Left out are jobs of protocols that may not start anything, of branches with a running writer and of projects that
-    run as much as they may. A ring in the future is one from before the clock was set back.
+    Left out is everything while the line is stopped, and what needs a credential that is parked; jobs of protocols that
+    may not start anything, of branches with a running writer and of projects that run as much as they may. A ring in
+    the future is one from before the clock was set back.
     """
     return tx.load_all(
         Job,
@@ -133,14 +136,22 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int) -> Sequ
         " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job') OR ?3 > ("
         "   SELECT count(*) FROM jobs AS busy WHERE busy.project_id = jobs.project_id AND busy.state = 'running'"
         "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')))"
+        " AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.name = 'line')"
+        " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job') OR NOT EXISTS ("
+        "   SELECT 1 FROM holds WHERE holds.name = ?5 AND holds.until > ?1 AND holds.created_at <= ?1))"
         " ORDER BY jobs.priority, jobs.run_at, jobs.id LIMIT ?4",
-        (tx.now, rung_before, project_limit, limit),
+        (tx.now, rung_before, project_limit, limit, credential),
     )
 
 
 def make_due(tx: Tx, latest: int) -> int:
     """Let queued jobs that would wait beyond `latest` start now; gives how many."""
     return tx.run("UPDATE jobs SET run_at = ? WHERE state = 'queued' AND run_at > ?", (tx.now, latest))
+
+
+def let_go(tx: Tx) -> None:
+    """Let what was held back wait from now on, its bell unrung; a hold is no waiting for a worker."""
+    tx.run("UPDATE jobs SET run_at = ?1, dispatched_at = NULL WHERE state = 'queued' AND run_at <= ?1", (tx.now,))
 
 
 def next_run_at(tx: Tx) -> int | None:
@@ -190,6 +201,17 @@ def open_of_step(tx: Tx, step_id: int) -> Job | None:
     )
 
 
+def newest_like(tx: Tx, job: Job) -> Job:
+    """The newest job that was made for the same thing as this one, which may be itself."""
+    found = tx.load(
+        Job,
+        "SELECT * FROM jobs WHERE kind = ?1 AND project_id IS ?2 AND protocol_id IS ?3 AND step_id IS ?4"
+        " AND delivery_id IS ?5 AND id >= ?6 ORDER BY id DESC LIMIT 1",
+        (job.kind, job.project_id, job.protocol_id, job.step_id, job.delivery_id, job.id),
+    )
+    return found or job
+
+
 def last_setup(tx: Tx, project_id: int) -> Job | None:
     """The newest setup job of a project."""
     return tx.load(
@@ -197,8 +219,29 @@ def last_setup(tx: Tx, project_id: int) -> Job | None:
     )
 
 
-def page(tx: Tx, *, project_id: int | None, state: str | None, before: int, limit: int) -> Sequence[Job]:
-    """Jobs, newest first, by id below `before`; of one project, of one state."""
+def page(
+    tx: Tx,
+    *,
+    project_id: int | None,
+    state: str | None,
+    before: int,
+    limit: int,
+    kind: str | None = None,
+    protocol_id: int | None = None,
+) -> Sequence[Job]:
+    """Jobs, newest first, by id below `before`; of one project or protocol, of one state or kind."""
+    if protocol_id is not None:
+        return tx.load_all(
+            Job,
+            "SELECT * FROM jobs WHERE protocol_id = ?1 AND id < ?2 AND (?3 IS NULL OR project_id = ?3)"
+            " AND (?4 IS NULL OR state = ?4) AND (?5 IS NULL OR kind = ?5) ORDER BY id DESC LIMIT ?6",
+            (protocol_id, before, project_id, state, kind, limit),
+        )
+    if kind is not None:
+        # The indexes by kind go by state too: the newest of each state, merged.
+        states = tuple(JobState) if state is None else (state,)
+        found = [job for each in states for job in _of_kind(tx, project_id, kind, each, before, limit)]
+        return sorted(found, key=lambda job: job.id, reverse=True)[:limit]
     match project_id, state:
         case None, None:
             sql = "SELECT * FROM jobs WHERE id < ? ORDER BY id DESC LIMIT ?"
@@ -212,6 +255,14 @@ def page(tx: Tx, *, project_id: int | None, state: str | None, before: int, limi
         case _:
             sql = "SELECT * FROM jobs WHERE project_id = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT ?"
             return tx.load_all(Job, sql, (project_id, state, before, limit))
+
+
+def _of_kind(tx: Tx, project_id: int | None, kind: str, state: str, before: int, limit: int) -> Sequence[Job]:
+    if project_id is None:
+        sql = "SELECT * FROM jobs WHERE kind = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT ?"
+        return tx.load_all(Job, sql, (kind, state, before, limit))
+    sql = "SELECT * FROM jobs WHERE project_id = ? AND kind = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT ?"
+    return tx.load_all(Job, sql, (project_id, kind, state, before, limit))
 
 
 def counts(tx: Tx, project_id: int | None) -> Sequence[Row]:

@@ -1,7 +1,7 @@
 """The answers of the API: what leaves the house, field by field; a secret has a field only where it is made."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -224,10 +224,37 @@ class QueueAnswer(Answer, frozen=True, rename={"kind": "job_type"}):
 
 
 class QueuesAnswer(Answer, frozen=True):
-    """The queue, by type of job."""
+    """The queue, by type of job, and what holds it up."""
 
     backend: str
+    stopped: Annotated[bool, Meta(description="Whether the line is stopped: no job starts.")]
+    parked_until: Annotated[
+        Time | None,
+        Meta(description="No job that needs Codex starts before; its quota is used up, or it is to slow down."),
+    ]
     queues: tuple[QueueAnswer, ...]
+
+
+class HoldAnswer(Answer, frozen=True):
+    """A credential that no agent is started with for a while."""
+
+    credential: Annotated[str, Meta(description="A name for Codex's login or API key.", examples=["login"])]
+    reason: Annotated[Reason, Meta(examples=["quota"])]
+    message: str
+    created_at: Time
+    parked_until: Time
+
+
+class LineAnswer(Answer, frozen=True):
+    """All work together: whether anything starts, what holds it up, and how much runs and waits."""
+
+    status: Annotated[Literal["running", "stopped"], Meta(description="Whether jobs start.")]
+    stopped_at: Time | None
+    stopped_by: str | None
+    parked: tuple[HoldAnswer, ...]
+    jobs_running: int
+    jobs_queued: int
+    allowed_actions: Actions
 
 
 class EventAnswer(Answer, frozen=True, rename=RUN_AND_STEP):

@@ -169,6 +169,20 @@ class Job(Record, frozen=True):
     finished_at: int | None
 
 
+class Hold(Record, frozen=True):
+    """What keeps jobs from starting: the line as a whole, until somebody resumes it, or one credential, until a time.
+
+    `name` is `line`, or the credential, whose jobs are those that run Codex with it.
+    """
+
+    name: str
+    reason: Reason
+    message: str
+    until: int | None
+    actor: str
+    created_at: int
+
+
 class Attempt(Record, frozen=True):
     """One life of a Codex process for a job; `head_sha` and `result` are set once its work is committed.
 

@@ -201,6 +201,14 @@ class PauseProtocol(Body, frozen=True):
     ] = "drain"
 
 
+class StopLine(Body, frozen=True):
+    """Stop the line: no job of any project starts."""
+
+    interrupt: Annotated[
+        bool, Meta(description="Park the agents that run, to go on later; else what runs may finish.")
+    ] = False
+
+
 class Feedback(Body, frozen=True):
     """Say what is to be done differently."""
 
@@ -273,6 +281,7 @@ EXAMPLES: dict[type[Body], Body] = {
     OpenProtocol: OpenProtocol(description="Add a dark theme.", policy=PolicyChanges(progression="auto")),
     StartProtocol: StartProtocol(),
     PauseProtocol: PauseProtocol(mode="interrupt"),
+    StopLine: StopLine(interrupt=True),
     Feedback: Feedback(feedback="Keep the old name as an alias."),
     Because: Because(reason="Not needed any more."),
     AddStep: AddStep(step_name="Add a test", instructions="Cover the empty cart.", depends_on=(1,)),

@@ -1,5 +1,6 @@
 """Runs verbs: one write transaction each, then the bells of the jobs that it queued."""
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
@@ -10,6 +11,7 @@ from shared.failpoints import fp
 from shared.queue import Doorbell
 from shared.repository import jobs
 from shared.repository.database import Database, Tx
+from shared.repository.holds import LOGIN
 from shared.schemas.records import Job
 from shared.settings import Settings
 from shared.workflow.unit import Caller, Rules, Unit
@@ -29,11 +31,19 @@ def rules_of(settings: Settings) -> Rules:
         backoff_max_s=settings.backoff_max_s,
         queue_timeout_s=settings.queue_timeout_s,
         project_concurrency=settings.project_concurrency,
+        credential=_credential_of(settings),
         auto_qa_after_exec=settings.auto_qa_after_exec,
         auto_qa_on_ci=settings.auto_qa_on_ci,
         ci_completes_step=settings.ci_completes_step,
         models=models,
     )
+
+
+def _credential_of(settings: Settings) -> str:
+    """A name for whose quota is used up by what runs here, which tells nothing of the key."""
+    if settings.codex_api_key is None:
+        return LOGIN
+    return f"key-{hashlib.sha256(settings.codex_api_key.reveal().encode()).hexdigest()[:8]}"
 
 
 class Workflow:

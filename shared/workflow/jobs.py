@@ -9,7 +9,7 @@ from shared.schemas.records import Attempt, Job, Plan, Protocol
 from shared.schemas.reports import Claim, Ending, ExecutionDone, Failed, Lost, PlanDone, Stopped, Usage
 from shared.schemas.statuses import AttemptState, EventType, JobState, StopRequest
 from shared.states.protocol import READY
-from shared.workflow import claims, endings, execution
+from shared.workflow import claims, endings, execution, line
 from shared.workflow.moves import save_protocol, save_step
 from shared.workflow.unit import Unit
 
@@ -31,9 +31,12 @@ def claim_job(unit: Unit, job_id: int, dispatch: int, owner: str) -> Claim | Non
     claimed = jobs.claim(unit.tx, job_id, dispatch, owner)
     if claimed is None:
         return None
-    waited = unit.now - job.run_at
+    waited = line.waited_ms(unit, job)
     if job.attempt == 0 and waited > unit.rules.queue_timeout_s * 1000:
-        message = f"The job waited {waited // 1000} s for a worker, longer than DEKSDENFLOW_QUEUE_TIMEOUT_S allows."
+        message = (
+            f"The job waited {waited // 1000} s for a worker, longer than DEKSDENFLOW_QUEUE_TIMEOUT_S allows. Start"
+            " more workers, or raise that setting or DEKSDENFLOW_WORKER_CONCURRENCY; then retry."
+        )
         release(unit, job_id, claimed.token, Failed(category=Category.QUEUE_TIMEOUT, message=message))
         return None
     return claims.begin(unit, claimed, protocol)
@@ -41,6 +44,8 @@ def claim_job(unit: Unit, job_id: int, dispatch: int, owner: str) -> Claim | Non
 
 def _may_start(unit: Unit, job: Job, protocol: Protocol | None) -> bool:
     if protocol is not None and protocol.status not in READY[job.kind]:
+        return False
+    if not line.may_start(unit, job):
         return False
     if job.kind.writes_branch and protocol is not None and jobs.writer_of(unit.tx, protocol.id) is not None:
         return False

@@ -7,7 +7,8 @@ import msgspec
 
 from shared.repository import events, jobs
 from shared.repository.database import Tx
-from shared.schemas.records import Delivery, Event, Job, Project, Protocol, StepRun
+from shared.repository.holds import LOGIN
+from shared.schemas.records import Delivery, Event, Hold, Job, Project, Protocol, StepRun
 from shared.schemas.statuses import EventType, JobKind, JobState
 
 
@@ -20,13 +21,14 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that decide about work; times in seconds."""
+    """The settings that decide about work; times in seconds. `credential` names whom Codex works for."""
 
     max_attempts: int = 3
     max_continuations: int = 5
     backoff_max_s: float = 60
     queue_timeout_s: float = 86400
     project_concurrency: int = 2
+    credential: str = LOGIN
     auto_qa_after_exec: bool = False
     auto_qa_on_ci: bool = False
     ci_completes_step: bool = False
@@ -52,7 +54,7 @@ class Unit:
     def say(
         self,
         event_type: EventType,
-        about: Project | Protocol | StepRun | Job | Delivery,
+        about: Hold | Project | Protocol | StepRun | Job | Delivery,
         *,
         project_id: int | None = None,
         step: StepRun | None = None,
@@ -67,6 +69,8 @@ class Unit:
         step_id = step.id if step else None
         delivery_id: int | None = None
         match about:
+            case Hold():
+                entity = "line"
             case Project():
                 entity, project_id = "project", about.id
             case Protocol():

@@ -32,6 +32,9 @@ ADMIN_ONLY = {
     ("DELETE", "/projects/{project_id}/secrets/{name}"),
     ("POST", "/projects/{project_id}/hooks"),
     ("GET", "/projects/{project_id}/hooks"),
+    ("GET", "/line"),
+    ("POST", "/line/actions/stop"),
+    ("POST", "/line/actions/resume"),
 }
 # Lists that are narrowed to the token's project instead of being closed.
 NARROWED = {"/projects", "/attempts", "/events", "/queues", "/queues/jobs"}
@@ -99,7 +102,7 @@ async def test_another_projects_token_finds_nothing(house: House) -> None:
         if path in NARROWED and method == "GET":
             assert answer.status_code == 200, (method, path)
             assert "dark-theme" not in answer.text
-        elif path == "/projects":
+        elif path == "/projects" or path.startswith("/line"):
             assert answer.status_code == 403
         else:
             assert answer.status_code == 404, (method, path)

@@ -10,6 +10,7 @@ from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page
 from services.api.params import DEFAULT_LIMIT, Cursor, JobId, Limit
+from shared.repository import holds
 from shared.repository import jobs as table
 from shared.repository.database import Tx
 from shared.schemas.answers import JobAnswer, QueuesAnswer
@@ -23,9 +24,9 @@ Status = Annotated[JobState | None, QueryParameter(description="Only those with 
 
 @get("/queues", tags=TAGS)
 async def read_queues(request: ApiRequest, desk: NamedDependency[Desk]) -> Response[QueuesAnswer]:
-    """Count the jobs by type and status."""
+    """Count the jobs by type and status, and tell what holds them up."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.queues(table.counts(tx, scope)))
+    return await desk.show(request, lambda tx: showing.queues(table.counts(tx, scope), holds.in_force(tx)))
 
 
 @get("/queues/jobs", tags=TAGS)
