@@ -90,11 +90,11 @@ class NotFound(Refusal):
 
 
 class Conflict(Refusal):
-    """409: the current status does not allow it."""
+    """409: the current status, or what is there already, does not allow it."""
 
     http_status = 409
     type = "wrong-status"
-    title = "The current status does not allow that"
+    title = "That is not possible as things stand"
 
 
 class PreconditionFailed(Refusal):

@@ -22,7 +22,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         str,
         Meta(description="Stable name of the kind of problem.", examples=[f"{URN}wrong-status"]),
     ]
-    title: Annotated[str, Meta(description="What the type means.", examples=["The current status does not allow that"])]
+    title: Annotated[str, Meta(description="What the type means.", examples=["That is not possible as things stand"])]
     status: Annotated[int, Meta(description="The HTTP status.", examples=[409])]
     detail: Annotated[str | None, Meta(description="What happened this time, in one or two sentences.")] = None
     request_id: Annotated[str | None, Meta(description="The same as in the header `X-Request-ID`.")] = None

@@ -22,6 +22,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_BODY = "data"  # how the framework calls the body
 
 # What Litestar refuses by itself; everything else is a `Refusal` of ours.
 _BY_STATUS: Mapping[int, tuple[str, str]] = {
@@ -127,14 +128,14 @@ def _refused_by_framework(request: Request[Any, Any, Any], error: HTTPException)
         status=status,
         detail=detail,
         request_id=request_id(request),
-        errors=flaws or None,
+        errors=tuple(flaw for flaw in flaws if flaw.field != _BODY) or None,
     )
     return answer(problem, error.headers)
 
 
 def _detail(request: Request[Any, Any, Any], error: HTTPException, flaws: Sequence[Flaw]) -> str:
-    if any(flaw.field == "data" for flaw in flaws):
-        return "This needs a body: a JSON object."
+    if any(flaw.field == _BODY for flaw in flaws):
+        return "This needs a body: a JSON object, whose fields /docs shows."
     if flaws:
         return f"{flaws[0].field}: {flaws[0].message}"
     match error.status_code:

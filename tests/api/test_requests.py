@@ -67,6 +67,13 @@ async def test_what_is_no_json_object_is_refused(admin: httpx.AsyncClient, body:
     assert refused.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_missing_body_is_refused_in_words_of_ours(admin: httpx.AsyncClient) -> None:
+    refused = await admin.post("/projects")
+    assert refused.status_code == 400
+    assert refused.json()["detail"].startswith("This needs a body")
+    assert "errors" not in refused.json()
+
+
 @pytest.mark.parametrize("place", ["", '{"name": "a", "git_url": "b", "policy": ', '{"x": '])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 async def test_a_body_nested_two_hundred_thousand_deep_is_refused(
