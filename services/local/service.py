@@ -156,6 +156,6 @@ def _welcome(settings: Settings, addresses: Addresses) -> str:
             f"  API       {addresses.api}    {addresses.api}/docs shows every route",
             f"  webhooks  {addresses.webhooks}",
             f"  worker    {addresses.worker}/health/ready",
-            "Ctrl-C stops it.",
+            f"Ctrl-C stops it: what runs gets {settings.grace_s:g} s to finish; a second Ctrl-C waits for nothing.",
         )
     )

@@ -94,6 +94,7 @@ def stop_on_signals() -> asyncio.Event:
         stop.set()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)  # Python's own would end in tracebacks of everything that runs
 
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, ask, each)

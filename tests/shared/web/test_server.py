@@ -1,6 +1,9 @@
 """The server: a free port, requests that may finish, and an end when it is asked for."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -105,3 +108,33 @@ async def test_a_cancelled_server_closes_its_port() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
+
+
+IMPATIENT = """
+import asyncio
+from shared.web.server import stop_on_signals
+
+async def main():
+    stop = stop_on_signals()
+    print("up", flush=True)
+    await stop.wait()
+    print("asked", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_a_second_signal_ends_the_process_at_once_and_without_a_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+        while process.stdout.readline() != "asked\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in said
