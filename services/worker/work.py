@@ -6,10 +6,12 @@ import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from services.worker.codex.quota import named_time
 from services.worker.codex.request import CodexFailed
 from services.worker.doors import Doors
 from services.worker.jobs import chores, execution, planning, quality
@@ -129,10 +131,22 @@ class Worker:
                 return Stopped(message="Stopped on request; it goes on later.")
             log.warning("job_error", category=error.category, error=error.message)
             tail = error.result.stderr_tail if isinstance(error, CodexFailed) else error.stderr_tail
-            return Failed(category=error.category, message=redact(error.message), stderr_tail=redact(tail))
+            return Failed(
+                category=error.category,
+                message=redact(error.message),
+                stderr_tail=redact(tail),
+                again_at=self._again_at(error),
+            )
         except Exception as error:
             log.exception("job_raised")
             return Failed(category=Category.UNKNOWN, message=redact(f"{type(error).__name__}: {error}"))
+
+    def _again_at(self, error: JobError) -> int | None:
+        if error.category is not Category.QUOTA:
+            return None
+        now = datetime.fromtimestamp(self._runtime.database.clock() / 1000, UTC)
+        named = named_time(error.message, now)
+        return None if named is None else round(named.timestamp() * 1000)
 
     async def _release(self, lease: Lease, ending: Ending) -> None:
         """Write the end; a database that cannot be written now is waited for, under the same lease."""

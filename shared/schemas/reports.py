@@ -112,11 +112,15 @@ Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryD
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """The job failed; the category decides whether it is tried again."""
+    """The job failed; the category decides whether it is tried again.
+
+    `again_at` is when a quota is there again, in milliseconds, if the model service said so.
+    """
 
     category: Category
     message: str
     stderr_tail: str = ""
+    again_at: int | None = None
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,8 +18,8 @@ from shared.schemas.reports import (
     SetupDone,
     Stopped,
 )
-from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, JobState, Phase
-from shared.workflow import deliveries, execution, planning, publishing, quality
+from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, JobState, Phase, Reason
+from shared.workflow import deliveries, execution, line, planning, publishing, quality
 from shared.workflow.unit import Unit
 
 
@@ -46,6 +46,9 @@ def cancel(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None
 
 
 def _failed(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> None:
+    if ending.category is Category.QUOTA and job.kind.runs_codex:
+        _out_of_quota(unit, job, attempt_id, ending)
+        return
     if ending.category.retryable and job.attempt < job.max_attempts:
         delay_ms = backoff_ms(job.attempt, unit.rules.backoff_max_s, unit.chance())
         _requeue(unit, job, run_at=unit.now + delay_ms, category=ending.category, error=ending.message)
@@ -60,9 +63,29 @@ def _failed(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> Non
             message=ending.message,
             stderr_tail=ending.stderr_tail,
         )
-        _phase(unit, job, Phase.BACKOFF)
+        _phase(unit, job, Phase.BACKOFF, Reason(ending.category))
+        if ending.category is Category.RATE_LIMITED and job.kind.runs_codex:
+            line.park_credential(unit, Reason.RATE_LIMITED, ending.message, unit.now + delay_ms)
         return
     _give_up(unit, job, attempt_id, ending)
+
+
+def _out_of_quota(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> None:
+    """No fault of the job: it keeps its attempt, and waits with all others until there is quota again."""
+    until = line.park_credential(unit, Reason.QUOTA, ending.message, ending.again_at)
+    again = replace(job, attempt=job.attempt - 1)
+    _requeue(unit, again, run_at=unit.now, category=ending.category, error=ending.message)
+    unit.say(
+        EventType.QUOTA_PARKED,
+        job,
+        attempt_id=attempt_id,
+        reason=Reason.QUOTA,
+        credential=unit.rules.credential,
+        until=line.at(until),
+        message=ending.message,
+        stderr_tail=ending.stderr_tail,
+    )
+    _phase(unit, job, Phase.BACKOFF, Reason.QUOTA)
 
 
 def backoff_ms(attempt: int, most_s: float, chance: float) -> int:
@@ -108,9 +131,9 @@ def _lost(unit: Unit, job: Job, attempt_id: int | None, ending: Lost) -> None:
     _requeue(unit, again, run_at=unit.now, category=Category.LOST, error=ending.message)
     unit.say(EventType.JOB_LOST, job, attempt_id=attempt_id, message=ending.message, continuation=again.continuations)
     if job.kind is JobKind.EXECUTE:
-        execution.back_off(unit, job, lost=True)
+        execution.back_off(unit, job, Reason.LOST, lost=True)
     else:
-        _phase(unit, job, Phase.BACKOFF)
+        _phase(unit, job, Phase.BACKOFF, Reason.LOST)
 
 
 def _parked(unit: Unit, job: Job, attempt_id: int | None, ending: Stopped) -> None:
@@ -127,14 +150,16 @@ def _requeue(unit: Unit, job: Job, *, run_at: int, category: Category | None, er
     jobs.requeue(unit.tx, waiting)
 
 
-def _phase(unit: Unit, job: Job, phase: Phase) -> None:
+def _phase(unit: Unit, job: Job, phase: Phase, reason: Reason | None = None) -> None:
     match job.kind:
+        case JobKind.EXECUTE if phase is Phase.PARKED:
+            execution.park(unit, job)
         case JobKind.EXECUTE:
-            (execution.park if phase is Phase.PARKED else execution.back_off)(unit, job)
+            execution.back_off(unit, job, reason)
         case JobKind.PLAN:
-            planning.wait(unit, job, phase)
+            planning.wait(unit, job, phase, reason)
         case JobKind.QA:
-            quality.wait(unit, job)
+            quality.wait(unit, job, reason)
         case _:
             pass
 

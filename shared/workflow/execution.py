@@ -79,11 +79,11 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: ExecutionDone) ->
     progress.advance(unit, protocols.expect(unit.tx, protocol.id))
 
 
-def back_off(unit: Unit, job: Job, *, lost: bool = False) -> None:
+def back_off(unit: Unit, job: Job, reason: Reason | None, *, lost: bool = False) -> None:
     """The execution will be tried again by itself; a lost one is counted apart."""
     _, step = _of(unit, job)
     if step.status is StepStatus.RUNNING:
-        save_step(unit, replace(step, phase=Phase.BACKOFF, continuations=step.continuations + lost))
+        save_step(unit, replace(step, phase=Phase.BACKOFF, reason=reason, continuations=step.continuations + lost))
 
 
 def park(unit: Unit, job: Job) -> None:

@@ -18,7 +18,7 @@ from shared.workflow.unit import Unit
 def begin(unit: Unit, job: Job, attempt_id: int) -> None:
     """A worker claimed the planning."""
     protocol = protocols.expect(unit.tx, job.protocol_id or 0)
-    started = save_protocol(unit, replace(protocol, phase=Phase.EXECUTING))
+    started = save_protocol(unit, replace(protocol, phase=Phase.EXECUTING, reason=None))
     unit.say(EventType.PLANNING_STARTED, started, job=job, attempt_id=attempt_id, attempt=job.attempt)
 
 
@@ -81,11 +81,11 @@ def _step(unit: Unit, protocol: Protocol, index: int, planned: PlannedStep) -> S
     )
 
 
-def wait(unit: Unit, job: Job, phase: Phase) -> None:
+def wait(unit: Unit, job: Job, phase: Phase, reason: Reason | None) -> None:
     """The planning goes on later by itself."""
     protocol = protocols.expect(unit.tx, job.protocol_id or 0)
     if protocol.status is ProtocolStatus.PLANNING:
-        save_protocol(unit, replace(protocol, phase=phase))
+        save_protocol(unit, replace(protocol, phase=phase, reason=reason))
 
 
 def give_up(unit: Unit, job: Job, category: Category, message: str) -> None:

@@ -19,7 +19,7 @@ _STATES = {"pass": GateState.PASSED, "fail": GateState.FAILED, "inconclusive": G
 def begin(unit: Unit, job: Job, attempt_id: int) -> StepRun:
     """A worker claimed the QA run."""
     protocol, step = _of(unit, job)
-    running = save_step(unit, replace(step, phase=Phase.QA_RUNNING))
+    running = save_step(unit, replace(step, phase=Phase.QA_RUNNING, reason=None))
     unit.say(
         EventType.QA_STARTED, running, project_id=protocol.project_id, job=job, attempt_id=attempt_id, sha=step.head_sha
     )
@@ -93,11 +93,11 @@ def give_up(unit: Unit, job: Job, category: Category, message: str) -> None:
     )
 
 
-def wait(unit: Unit, job: Job) -> None:
+def wait(unit: Unit, job: Job, reason: Reason | None) -> None:
     """The QA run goes on later by itself."""
     _, step = _of(unit, job)
     if step.status is StepStatus.NEEDS_QA:
-        save_step(unit, replace(step, phase=Phase.QA_QUEUED))
+        save_step(unit, replace(step, phase=Phase.QA_QUEUED, reason=reason))
 
 
 def _set_gate(unit: Unit, protocol: Protocol, step: StepRun, attempt_id: int | None, report: QaDone) -> None:

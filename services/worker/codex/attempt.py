@@ -119,6 +119,7 @@ def environment_of(request: CodexRequest, files: AttemptFiles) -> dict[str, str]
         "LANG": "C.UTF-8",
         **request.environment,
         "PATH": f"{files.programs}:{_path_of(request)}",
+        "TZ": "UTC",  # the times in its messages are read by quota.named_time
         "HOME": str(files.home),
         "TMPDIR": str(files.tmp),
         "CODEX_HOME": str(files.codex_home),

@@ -57,7 +57,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], Category, str], ...] = tuple(
         (
             r"Quota exceeded|hit your usage limit|insufficient_quota",
             Category.QUOTA,
-            "The quota of this account is used up. Check plan and billing, then retry.",
+            "The quota of this account is used up; its work goes on by itself later. Check plan and billing.",
         ),
         (
             r"last status: 429|unexpected status 429|rate limit exceeded",

@@ -36,6 +36,7 @@ def test_the_environment_is_ours_alone(ground: Ground, monkeypatch: pytest.Monke
     assert environment == {
         "PATH": f"{request.attempt_dir}/bin:/opt/bin",
         "LANG": "C.UTF-8",
+        "TZ": "UTC",
         "HTTPS_PROXY": "http://proxy",
         "HOME": str(request.attempt_dir / "tmp" / "home"),
         "TMPDIR": str(request.attempt_dir / "tmp"),
