@@ -1,20 +1,20 @@
 """The one door to the database: opens it, migrates it, and runs whole transactions in one hop to its thread."""
 
 import asyncio
-import os
-import re
 import sqlite3
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import aiosqlite
 import msgspec
 
 from shared.errors import Invalid, StartupError, Unavailable
 from shared.repository.migrations import apply_migrations
+from shared.repository.place import check_file_system
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +24,8 @@ Row = dict[str, Any]
 Clock = Callable[[], int]
 
 SAFE_VERSION = (3, 51, 3)
-NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse", "virtiofs", "afs", "ceph", "glusterfs")
+# So that a crowd keeps other processes from their turn only for a moment.
+WRITES_AT_ONCE = 32
 _JSON_COLUMNS = frozenset(
     {
         "default_models",
@@ -96,16 +97,73 @@ def as_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class _Connection(aiosqlite.Connection):
-    """An aiosqlite connection that can run a whole function in its thread, so that a transaction is one hop.
+class _Write(Generic[T]):
+    """One write transaction on its way: what it is to do, and what came of it."""
 
-    The function runs to its end or rolls back whatever becomes of the caller: a cancelled caller may find its
-    change committed, never half of it.
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self.work = work
+        self.results: list[T] = []
+        self.error: BaseException | None = None
+
+    def run(self, connection: sqlite3.Connection, *, alone: bool) -> None:
+        """Do it inside the open transaction; what fails takes only itself back, unless SQLite gave up the whole."""
+        if alone:
+            self.results.append(self.work(connection))
+            return
+        connection.execute("SAVEPOINT one")
+        try:
+            self.results.append(self.work(connection))
+        except BaseException as error:
+            self.error = error
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
+
+    def outcome(self) -> T:
+        """Its result, once it is committed; or whatever kept it from that."""
+        if self.error is not None:
+            raise self.error
+        return self.results[0]
+
+
+class _Connection(aiosqlite.Connection):
+    """Runs a whole function in its thread, so that a transaction is one hop.
+
+    It runs to its end or rolls back whatever becomes of the caller: one who is cancelled may find it all committed.
     """
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
+        super().__init__(connector, iter_chunk_size)
+        self._waiting: deque[_Write[Any]] = deque()
 
     async def transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` between `begin` and COMMIT; any exception rolls back."""
         return await self._execute(_transact, self._conn, begin, work)  # pyright: ignore[reportUnknownMemberType]  untyped there
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in an immediate transaction, which it shares with whatever else waits by then."""
+        write = _Write(work)
+        self._waiting.append(write)
+        # One call for each: when it comes back, this write was committed by it or by one before it.
+        await self._execute(_write_waiting, self._conn, self._waiting)  # pyright: ignore[reportUnknownMemberType]
+        return write.outcome()
+
+
+def _write_waiting(connection: sqlite3.Connection, waiting: deque[_Write[Any]]) -> None:
+    """Commit what waits, oldest first, all at once: what comes together waits for the disk once, and is as durable."""
+    writes = [waiting.popleft() for _ in range(min(len(waiting), WRITES_AT_ONCE))]
+    if not writes:
+        return
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for write in writes:
+            write.run(connection, alone=len(writes) == 1)
+        connection.execute("COMMIT")
+    except BaseException as error:  # noqa: BLE001  it is raised where each of them is waited for
+        connection.rollback()
+        for write in writes:
+            write.error = write.error or error
 
 
 def _transact(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -136,13 +194,16 @@ class Database:
             self._free.put_nowait(reader)
 
     async def write(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `fn(tx, …)` in one immediate transaction; it awaits nothing and may be run to its end after a cancel."""
+        """Run `fn(tx, …)` in an immediate transaction; it awaits nothing and may be run to its end after a cancel.
+
+        It is all or nothing by itself, and committed when this returns.
+        """
 
         def work(connection: sqlite3.Connection) -> T:
             return fn(Tx(connection, self.clock()), *args, **kwargs)
 
         with _clear_refusals():
-            return await self._writer.transact("BEGIN IMMEDIATE", work)
+            return await self._writer.write(work)
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(tx, …)` on one snapshot that cannot be written to."""
@@ -180,28 +241,6 @@ class _clear_refusals:  # noqa: N801  reads as a verb where it is used
         if any(word in text for word in ("full", "disk I/O", "readonly", "unable to open")):
             message = f"The database cannot be written ({text}). Nothing was changed; free space or mend the disk."
             raise Unavailable(message, type="database-unwritable") from error
-
-
-def file_system_of(folder: Path, mountinfo: str) -> str:
-    """The kind of file system that holds the folder, by the text of /proc/self/mountinfo; "" when it does not tell."""
-    best, kind = "", ""
-    for line in filter(None, mountinfo.split("\n")):
-        before, _, after = line.partition(" - ")
-        mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
-        if len(mount) >= len(best) and folder.is_relative_to(mount):
-            best, kind = mount, after.split()[0]
-    return kind
-
-
-def _check_file_system(path: Path) -> None:
-    mounts = Path("/proc/self/mountinfo")
-    if not mounts.exists():
-        return
-    text = mounts.read_bytes().decode("latin-1")  # octets as they are in the escapes, so that any name compares
-    folder = Path(os.fsencode(path.resolve().parent).decode("latin-1"))
-    if (kind := file_system_of(folder, text)).startswith(NETWORK_FILE_SYSTEMS):
-        message = f"{path} lies on {kind}, where SQLite can be corrupted; put DEKSDENFLOW_DB_PATH on a local disk"
-        raise StartupError(message)
 
 
 def _check_version() -> None:
@@ -252,7 +291,7 @@ async def open_database(path: str | Path, *, readers: int = 3, clock: Clock = wa
     """Open and migrate the database for one process; StartupError says in one line why it cannot be used."""
     path = Path(path).absolute()
     _check_version()
-    _check_file_system(path)
+    check_file_system(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         database = await _open(path, readers, clock)

@@ -12,15 +12,7 @@ import pytest
 
 from shared.errors import Invalid, StartupError, Unavailable
 from shared.repository import meta
-from shared.repository.database import (
-    NETWORK_FILE_SYSTEMS,
-    SAFE_VERSION,
-    Database,
-    Tx,
-    file_system_of,
-    open_database,
-    sqlite3,
-)
+from shared.repository.database import SAFE_VERSION, Database, Tx, open_database, sqlite3
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -97,6 +89,68 @@ async def test_writers_of_one_process_take_turns(database: Database):
     await asyncio.gather(*(database.write(count) for _ in range(100)))
     row = await database.read(lambda tx: tx.row("SELECT value FROM meta WHERE key = 'n'"))
     assert row == {"value": "100"}
+
+
+async def held_up(database: Database) -> threading.Event:
+    """Keep the writer busy until the event is set, so that what comes meanwhile is committed together."""
+    inside, go_on = threading.Event(), threading.Event()
+    asyncio.get_running_loop().create_task(database.write(lambda _: [inside.set(), go_on.wait(10)]))
+    await asyncio.to_thread(inside.wait, 10)
+    return go_on
+
+
+async def test_what_comes_together_is_committed_together(database: Database):
+    commits: list[str] = []
+    database._writer._conn.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    go_on = await held_up(database)
+    writing = asyncio.gather(*(database.write(put, str(number)) for number in range(10)))
+    await asyncio.sleep(0)
+    go_on.set()
+    await writing
+    assert commits == ["COMMIT", "COMMIT"]
+    assert await database.read(keys) == {str(number) for number in range(10)}
+
+
+async def test_of_those_committed_together_one_that_fails_takes_only_itself_back(database: Database):
+    def work(tx: Tx, number: int) -> int:
+        put(tx, str(number))
+        if number == 3:
+            put(tx, "1")
+        return number
+
+    go_on = await held_up(database)
+    writing = [asyncio.create_task(database.write(work, number)) for number in range(6)]
+    await asyncio.sleep(0)
+    go_on.set()
+    results = await asyncio.gather(*writing, return_exceptions=True)
+    assert isinstance(results.pop(3), sqlite3.IntegrityError)
+    assert results == [0, 1, 2, 4, 5]
+    assert await database.read(keys) == {"0", "1", "2", "4", "5"}
+
+
+async def test_of_those_committed_together_none_is_there_when_the_disk_is_full(database: Database):
+    (row,) = await database._writer.execute_fetchall("PRAGMA page_count")
+    await database._writer.execute_fetchall(f"PRAGMA max_page_count={row['page_count']}")
+    go_on = await held_up(database)
+    writing = [asyncio.create_task(database.write(put, str(number), "x" * 100_000)) for number in range(3)]
+    await asyncio.sleep(0)
+    go_on.set()
+    for result in await asyncio.gather(*writing, return_exceptions=True):
+        assert isinstance(result, Unavailable)
+    assert await database.read(keys) == set()
+    await database._writer.execute_fetchall("PRAGMA max_page_count=1000000")
+    await database.write(put, "a")
+
+
+async def test_a_caller_who_leaves_takes_nothing_of_the_others_along(database: Database):
+    go_on = await held_up(database)
+    writing = [asyncio.create_task(database.write(put, str(number))) for number in range(3)]
+    await asyncio.sleep(0)
+    writing[1].cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(*writing, return_exceptions=True)
+    assert {"0", "2"} <= await database.read(keys)
 
 
 async def test_a_reader_sees_one_moment(database: Database):
@@ -266,45 +320,6 @@ async def test_an_unusable_path_is_one_line_and_leaves_no_thread(tmp_path: Path,
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
     until(lambda: set(threading.enumerate()) <= before)
-
-
-# file systems
-
-
-MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
-23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-24 23 0:40 / /mnt/data rw,relatime - nfs4 server:/export rw
-25 24 8:2 / /mnt/data/local rw,relatime - xfs /dev/sdb rw
-26 23 0:41 / /mnt/with\040space rw,relatime - fuse.sshfs host: rw
-27 23 0:42 / /mnt/dat rw,relatime - cifs //host/share rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [
-        ("/", "ext4"),
-        ("/srv/app", "ext4"),
-        ("/mnt/data", "nfs4"),
-        ("/mnt/data/deep/er", "nfs4"),
-        ("/mnt/data/local/x", "xfs"),
-        ("/mnt/database", "ext4"),
-        ("/mnt/with space/x", "fuse.sshfs"),
-        ("/mnt/dat", "cifs"),
-    ],
-)
-def test_the_file_system_of_a_folder_is_that_of_its_nearest_mount(folder: str, kind: str):
-    assert file_system_of(Path(folder), MOUNTS) == kind
-
-
-@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "virtiofs", "ceph"])
-def test_network_file_systems_are_known(kind: str):
-    assert kind.startswith(NETWORK_FILE_SYSTEMS)
-
-
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "zfs", ""])
-def test_local_file_systems_are_welcome(kind: str):
-    assert not kind.startswith(NETWORK_FILE_SYSTEMS)
 
 
 # several processes
