@@ -31,7 +31,10 @@ def apply_migrations(connection: sqlite3.Connection, now: int, folder: Path = FO
         digest = hashlib.sha256(text.encode()).hexdigest()
         if number in done:
             if done[number]["sha256"] != digest:
-                raise StartupError(f"migration {file.name} is not the one that this database was made with")
+                raise StartupError(
+                    f"migration {file.name} is not the one that this database was made with: run the release that made "
+                    f"it, or set DEKSDENFLOW_DB_PATH to a new file"
+                )
             continue
         for statement in statements(text):
             connection.execute(statement)
