@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("services", "shared", "bench", "scripts")
 
-# About 300 and about 60: up to a tenth more is still about.
-MODULE_LINES = 330
-FUNCTION_LINES = 66
+# Lines that hold something: the blank ones between many small structs make no room larger.
+MODULE_LINES = 300
+FUNCTION_LINES = 66  # about 60
 
 STARTS_PROCESSES = {
     "asyncio.create_subprocess_exec",
@@ -167,11 +167,15 @@ def test_every_module_says_what_it_is_the_place_for() -> None:
     assert not found, "\n".join(found)
 
 
+def filled(lines: list[str]) -> int:
+    return sum(1 for line in lines if line.strip())
+
+
 def test_no_module_is_over_its_length() -> None:
     found = [
         f"{place(path)} has {count} lines"
         for path in sources(*PRODUCT)
-        if (count := len(path.read_text().splitlines())) > MODULE_LINES
+        if (count := filled(path.read_text().splitlines())) > MODULE_LINES
     ]
     assert not found, "\n".join(found)
 
@@ -181,7 +185,7 @@ def test_no_function_is_over_its_length() -> None:
         f"{place(path, node.lineno)} {node.name} has {count} lines"
         for path in sources(*PRODUCT)
         for node in functions(parsed(path))
-        if (count := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
+        if (count := filled(path.read_text().splitlines()[node.lineno - 1 : node.end_lineno])) > FUNCTION_LINES
     ]
     assert not found, "\n".join(found)
 
