@@ -80,7 +80,7 @@ def create_app(
 @get("/", opt={"open": True}, sync_to_thread=False, tags=["service"])
 def root() -> RootAnswer:
     """Where to go from here."""
-    return RootAnswer(service="api", docs="/docs", openapi="/schema/openapi.json", health="/health")
+    return RootAnswer(service="api", docs="/docs", openapi="/openapi.json", health="/health")
 
 
 @route(

@@ -68,7 +68,7 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Document(OpenAPIRenderPlugin):
-    """`/schema/openapi.json`: the document, completed; drawn at the first request."""
+    """`/openapi.json`, and where the framework puts it: the document, completed; drawn at the first request."""
 
     def __init__(self) -> None:
         super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
@@ -76,10 +76,11 @@ class Document(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Doc) -> bytes:  # noqa: ARG002  the base's signature
         """The document as JSON."""
-        return self._encoded(request.app)
+        return self.encoded(request.app)
 
     @functools.cache  # noqa: B019  it lives as long as its app
-    def _encoded(self, app: Litestar) -> bytes:
+    def encoded(self, app: Litestar) -> bytes:
+        """The document as it is sent."""
         return msgspec.json.encode(self.of(app))
 
 
@@ -89,7 +90,7 @@ def schema_router() -> Router:
 
 
 def docs_routes(document: Document) -> list[HTTPRouteHandler]:
-    """`/docs` and its style; open to everybody, since they tell nothing of this installation."""
+    """`/docs`, its style and `/openapi.json`; open to everybody, since they tell nothing of this installation."""
 
     @functools.cache
     def drawn(app: Litestar) -> str:
@@ -103,7 +104,11 @@ def docs_routes(document: Document) -> list[HTTPRouteHandler]:
     def style() -> Response[str]:
         return Response((FOLDER / "docs.css").read_text(), media_type="text/css")
 
-    return [page, style]
+    @get("/openapi.json", opt={"open": True}, include_in_schema=False, sync_to_thread=False)
+    def plain(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return Response(document.encoded(request.app), media_type=OpenAPIMediaType.OPENAPI_JSON)
+
+    return [page, style, plain]
 
 
 def draw(doc: Doc) -> str:

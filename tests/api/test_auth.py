@@ -19,6 +19,7 @@ OPEN = {
     "/schema/{path}",
     "/docs",
     "/docs/style.css",
+    "/openapi.json",
 }
 # Closed to project tokens: what gives access, and what changes the rules.
 ADMIN_ONLY = {
