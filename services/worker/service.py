@@ -5,6 +5,7 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,7 @@ from shared.web.server import serve
 
 # What stopping an agent may take beyond the grace period: it is asked, and killed 10 s later.
 LAST_S = 15.0
+AGAIN_S = 1.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -88,9 +90,8 @@ async def run_worker(
         stop.set()
         await _drain(worker, loop, settings.grace_s)
         await loop.close()
+        await _end(looking, *tasks)
         ended.set()
-        for task in (looking, *tasks):
-            task.cancel()
         results = await asyncio.gather(serving, looking, *tasks, return_exceptions=True)
         ownership.close()
     for result in results:
@@ -115,8 +116,10 @@ async def _drain(worker: Worker, loop: WakingWorker, grace_s: float) -> None:
     if await _drained(loop, within_s=grace_s / 2):
         return
     worker.park_all()
-    if not await _drained(loop, within_s=grace_s / 2 + LAST_S):
+    patience = grace_s / 2 + LAST_S
+    while not await _drained(loop, within_s=patience):
         worker.abandon_all()
+        patience = AGAIN_S
 
 
 async def _drained(loop: WakingWorker, *, within_s: float) -> bool:
@@ -125,3 +128,15 @@ async def _drained(loop: WakingWorker, *, within_s: float) -> bool:
             await loop.drained()
             return True
     return False
+
+
+async def _end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel until all have ended.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for`, by which redis-py sends, drops a cancellation that comes
+    at the moment when it is done.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=AGAIN_S)

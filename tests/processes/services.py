@@ -1,18 +1,16 @@
-"""Starts the three services as processes of their own, as a deployment does, and stops them by their ids."""
+"""Starts the services as processes of their own, as a deployment does, and stops them by their ids."""
 
+import asyncio
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).parents[2]
-START_S = 30.0
-STOP_S = 40.0
+PATIENCE_S = 60.0
 
 
 class Service:
@@ -25,55 +23,53 @@ class Service:
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **environment}
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Self:
-        self.start()
+    async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            await self.kill()
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> None:
+    async def start(self, **settings: str) -> None:
         """Returns when it says where it listens."""
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"services.{self.name}"],
                 cwd=ROOT,
-                env=self._environment,
+                env=self._environment | {f"DEKSDENFLOW_{name}": value for name, value in settings.items()},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
-        said: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, args=(self._process, said), daemon=True).start()
-        line = said.get(timeout=START_S)
-        assert line.startswith("http://"), f"{self.name} said {line!r}: {self.log.read_text()}"
-        self.url = line.strip()
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            line = await asyncio.to_thread(self._process.stdout.readline)
+        assert line.startswith("listening on http://"), f"{self.name} said {line!r}: {self.log.read_text()}"
+        self.url = line.split()[-1]
 
-    def stop(self) -> int:
+    async def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(STOP_S)
+        return await self.ended()
 
-    def kill(self) -> None:
+    async def kill(self) -> int:
         """SIGKILL, as a crash does."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
+        return await self.ended()
 
-    @staticmethod
-    def _read(process: subprocess.Popen[str], said: "queue.Queue[str]") -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said.put(line.rpartition(" ")[2])
-        said.put("")
+    async def ended(self) -> int:
+        """The exit code, once it has one. Who waits in the test's own thread would keep the model from answering."""
+        assert self._process is not None
+        try:
+            code = await asyncio.to_thread(self._process.wait, PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"{self.name} does not end: {self.log.read_text()}") from error
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return code
