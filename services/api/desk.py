@@ -12,7 +12,7 @@ from litestar import Request, Response
 from msgspec.structs import replace
 
 from services.api.auth import ApiRequest
-from shared.errors import Conflict, Invalid, PreconditionNeeded
+from shared.errors import Conflict, Invalid, PreconditionFailed, PreconditionNeeded
 from shared.repository import idempotency
 from shared.repository.database import Database, Tx
 from shared.schemas.answers import Answer
@@ -157,7 +157,7 @@ def changes_between_versions(kind: type[Answer]) -> bool:
 
 
 def version_wanted(request: ApiRequest, *, needed: bool = False) -> int | None:
-    """The version in If-Match; None when the caller takes any. A value that is no version of ours fits none."""
+    """The version in If-Match; None when the caller takes any, PreconditionFailed when it is no ETag of ours."""
     given = request.headers.get("if-match")
     if given is None:
         if needed:
@@ -166,7 +166,9 @@ def version_wanted(request: ApiRequest, *, needed: bool = False) -> int | None:
     if given.strip() == "*":
         return None
     text = given.strip().strip('"')
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_ID)) else -1
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_ID))):
+        raise PreconditionFailed('If-Match is no ETag that this service gave, like "3"; read it again.')
+    return int(text)
 
 
 def _etag(answer: Answer) -> str | None:

@@ -149,7 +149,10 @@ def _check_host(scheme: str, host: str, port: int | None, hosts: frozenset[str] 
     named = _named(scheme, host, port)
     if hosts is not None:
         if named not in hosts:
-            raise ValueError(f"git_url: {named} is not among the accepted hosts: {', '.join(sorted(hosts))}")
+            raise ValueError(
+                f"git_url: {named} is not among the accepted hosts: {', '.join(sorted(hosts))}"
+                " (DEKSDENFLOW_FORGE_HOSTS names them)"
+            )
         return
     if named != host:
         raise ValueError(f"git_url: port {port} is not accepted")

@@ -140,7 +140,7 @@ def _detail(request: Request[Any, Any, Any], error: HTTPException, flaws: Sequen
         return f"{flaws[0].field}: {flaws[0].message}"
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return f"{request.scope['path']} does not exist; see /docs."
+            return f"{request.scope['path']} does not exist; /docs of the API shows what does."
         case HTTPStatus.METHOD_NOT_ALLOWED:
             return f"{request.scope['path']} answers {(error.headers or {}).get('allow', 'another method')}."
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
