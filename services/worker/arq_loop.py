@@ -6,12 +6,14 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import structlog
-from arq.constants import in_progress_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
@@ -68,6 +70,10 @@ class WakingWorker(Worker):
         self._mark_ms = round(mark_s * 1000)
         self._woken = asyncio.Event()
         self._live: set[tuple[int, int]] = set()
+        self._call = run_job
+        # What was rung for since the last round, and whether anything else may lie in the queue.
+        self._rung: deque[bytes] = deque(maxlen=slots)
+        self._behind = True
         self._failing = False
         self.last_tick = float("-inf")
 
@@ -77,22 +83,23 @@ class WakingWorker(Worker):
             group.create_task(self._wake_up())
             while True:
                 self._woken.clear()
-                await self._look()
+                await self._round()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.poll_delay_s):
                         await self._woken.wait()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Start what there are slots for. arq's own way takes four round trips, and a lost Redis costs it a slot."""
-        for raw in job_ids:
-            if self.job_counter >= self.max_jobs:
-                return
-            arq_id = raw.decode(errors="replace")
-            if arq_id not in self.tasks and await self._take(arq_id):
+        """Start what there are slots for; arq's own way takes four round trips each, and a lost Redis costs a slot."""
+        names = (raw.decode(errors="replace") for raw in job_ids)
+        waiting = [arq_id for arq_id in names if arq_id not in self.tasks]
+        while waiting and (free := self.max_jobs - self.job_counter) > 0:
+            for arq_id, payload in await self._take(waiting[:free]):
                 self.job_counter += 1
-                task = self.loop.create_task(self.run_job(arq_id, int(time.time() * 1000)))
+                task = self.loop.create_task(self._run(arq_id, payload))
                 task.add_done_callback(self._free_slot)
                 self.tasks[arq_id] = task
+            del waiting[:free]
+        self._behind = bool(waiting) or len(job_ids) >= self.queue_read_limit
 
     def stop_picking(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -120,29 +127,65 @@ class WakingWorker(Worker):
 
     async def _wake_up(self) -> None:
         async with contextlib.aclosing(self._queue.listen(WAKE)) as line:
-            async for _ in line:
+            async for heard in line:
+                if heard.channel:
+                    self._rung.append(heard.message.encode())
+                else:
+                    self._behind = True
                 self._woken.set()
 
-    async def _look(self) -> None:
+    async def _round(self) -> None:
+        """Start what was rung for; look into the queue when it may hold more than that."""
+        rung = [*self._rung]
+        self._rung.clear()
         try:
-            await self._poll_iteration()
+            if self._behind or time.monotonic() - self.last_tick >= self.poll_delay_s:
+                self._behind = self._behind or bool(rung)  # until a look with a free slot says otherwise
+                await self._poll_iteration()
+                self.last_tick = time.monotonic()
+            elif rung and self.allow_pick_jobs:
+                await self.start_jobs(rung)
         except (RedisError, OSError) as error:
             if not self._failing:
                 log.warning("queue_unreadable", error=f"{type(error).__name__}: {error}")
-            self._failing = True
+            self._failing = self._behind = True
         else:
             self._failing = False
-            self.last_tick = time.monotonic()
 
-    async def _take(self, arq_id: str) -> bool:
-        mark = in_progress_key_prefix + arq_id
+    async def _take(self, arq_ids: list[str]) -> list[tuple[str, bytes | None]]:
+        """Those of the dispatches that are ours now, with their payloads, in one round trip for all."""
         async with self.pool.pipeline(transaction=True) as pipe:
-            pipe.set(mark, b"1", px=self._mark_ms, nx=True)
-            pipe.zscore(self.queue_name, arq_id)
-            marked, score = await pipe.execute()
-        if marked and score is None:  # finished elsewhere between our look and our mark
-            await self.pool.delete(mark)
-        return bool(marked) and score is not None
+            for arq_id in arq_ids:
+                pipe.set(in_progress_key_prefix + arq_id, b"1", px=self._mark_ms, nx=True)
+                pipe.zscore(self.queue_name, arq_id)
+                pipe.get(job_key_prefix + arq_id)
+            answers = await pipe.execute()
+        found = [(arq_id, *answers[3 * place : 3 * place + 3]) for place, arq_id in enumerate(arq_ids)]
+        # finished elsewhere between our look and our mark
+        if gone := [arq_id for arq_id, marked, score, _ in found if marked and score is None]:
+            await self.pool.delete(*(in_progress_key_prefix + arq_id for arq_id in gone))
+        return [(arq_id, payload) for arq_id, marked, score, payload in found if marked and score is not None]
+
+    async def _run(self, arq_id: str, payload: bytes | None) -> None:
+        """Call the handler for one dispatch, once, and remove the dispatch whatever came of it."""
+        try:
+            job_id, dispatch = unpack(payload or b"")["a"]
+            await self._call({}, job_id, dispatch)
+            self.jobs_complete += 1
+        except msgspec.MsgspecError as error:
+            log.warning("strange_dispatch", arq_id=arq_id, error=str(error))
+        except asyncio.CancelledError:
+            log.info("dispatch_cut_off", arq_id=arq_id)
+        except Exception:  # of whatever kind: the loop goes on, and the reconciler finds the job
+            self.jobs_failed += 1
+            log.exception("dispatch_failed", arq_id=arq_id)
+        await asyncio.shield(self._forget(arq_id))
+
+    async def _forget(self, arq_id: str) -> None:
+        async with self.pool.pipeline(transaction=True) as pipe:
+            pipe.delete(in_progress_key_prefix + arq_id, job_key_prefix + arq_id)
+            pipe.zrem(self.queue_name, arq_id)
+            await pipe.execute()
 
     def _free_slot(self, _: "asyncio.Task[None]") -> None:
         self.job_counter -= 1
