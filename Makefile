@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help test demo bench docs fmt lock clean checks lint format types imports
+.PHONY: help test chaos demo bench docs fmt lock clean checks lint format types imports
 
 PY := .venv/bin/python
 WORKERS ?= auto
@@ -24,6 +24,9 @@ demo: ## run the main job on a sample repository, with the real Codex CLI (ARGS=
 test: ## lint, types, import directions and the whole test suite (ARGS goes to pytest)
 	@$(call need,$(DEV))$(MAKE) -k -j4 --output-sync=target checks
 	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
+
+chaos: ## kill everything again and again while runs go on (ARGS=--short, --seed N, --runs N, --kills N)
+	@$(call need,$(DEV))$(PY) -m tests.chaos $(ARGS)
 
 bench: ## measure, beside other servers and queues, and print the tables
 	@$(call need,$(DEV))$(PY) -m bench $(ARGS)

@@ -1,0 +1,147 @@
+"""The processes of the chaos suite: started, killed, and started again by whoever keeps them."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parents[2]
+NEVER = float("inf")
+
+
+class Program:
+    """One service as a process; `armed` is the failpoint that it was started with."""
+
+    def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self.kind = name.partition("-")[0]
+        self.armed = ""
+        self.log = folder / f"{name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.expected = ""
+        self.restart_at = NEVER
+        self.listens = False
+        self._folder = folder
+        self._environment = environment
+
+    def start(self, failpoint: str = "") -> None:
+        self.armed, self.expected, self.restart_at, self.listens = failpoint, "", NEVER, False
+        armed = {"DEKSDENFLOW_FAILPOINT": failpoint} if failpoint else {}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.mains", str(self._folder), self.kind],
+            cwd=ROOT,
+            env=self._environment | armed,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        # Through a pipe, for a limit on the size of files must not reach the log.
+        threading.Thread(target=self._copy, args=(self.process.stderr,), daemon=True).start()
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def send(self, number: signal.Signals, why: str = "") -> bool:
+        """False when it does not run; `why` is what its end will be counted as."""
+        if not self.runs or self.process is None:
+            return False
+        self.expected = why or self.expected
+        self.process.send_signal(number)
+        return True
+
+    def tail(self, lines: int = 12) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+
+    def _copy(self, stream: IO[bytes]) -> None:
+        with self.log.open("ab") as log, stream:
+            while chunk := os.read(stream.fileno(), 65536):
+                self.listens = self.listens or b'"listening"' in chunk
+                log.write(chunk)
+                log.flush()
+
+
+class Keeper:
+    """Starts what ended anew, with the next failpoint, and counts how everything ended."""
+
+    def __init__(self, programs: list[Program], points: dict[str, list[str]], chance: random.Random) -> None:
+        self.programs = programs
+        self.points = points
+        self.kills: Counter[str] = Counter()
+        self.fired: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        # No process ends by itself, but where the disk is full it may refuse to start.
+        self.excused_until = 0.0
+        # While this says so, nobody is killed.
+        self.spares: Callable[[], bool] = lambda: False
+        self._chance = chance
+        self._todo: dict[str, list[str]] = {kind: [] for kind in points}
+
+    def start(self) -> None:
+        for program in self.programs:
+            program.start()
+
+    def look(self, *, arm: bool) -> None:
+        """One round: count who ended, start who has been down for long enough."""
+        now = time.monotonic()
+        for program in self.programs:
+            if program.process is None or program.runs:
+                continue
+            if program.restart_at == NEVER:
+                self._count(program, program.process.returncode)
+                program.restart_at = now + self._chance.uniform(0, 0.4)
+            elif now >= program.restart_at:
+                program.start(self._next_point(program.kind) if arm and not self.spares() else "")
+
+    def stop(self, within: float = 40) -> None:
+        """Ask all to end well, and count whoever does not."""
+        end = time.monotonic() + within
+        asked = [program for program in self.programs if program.runs and program.listens and not program.expected]
+        for program in self.programs:
+            program.send(signal.SIGCONT)
+            program.send(signal.SIGTERM if program in asked else signal.SIGKILL)
+        for program in self.programs:
+            if program.process is None:
+                continue
+            try:
+                code = program.process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                program.process.kill()
+                code = program.process.wait()
+            if code != 0 and program in asked:
+                self.wrong.append(f"{program.name} ended with {code} when asked to stop: {program.tail()}")
+
+    def _count(self, program: Program, code: int) -> None:
+        if code == -signal.SIGKILL and program.expected == "killed":
+            self.kills[program.kind] += 1
+        elif code == -signal.SIGKILL and program.armed:
+            self.kills["failpoint"] += 1
+            self.fired[program.armed.partition(":")[0]] += 1
+        elif not (program.expected == "stopped" and code == 0) and time.monotonic() > self.excused_until:
+            self.wrong.append(f"{program.name} ended with {code}: {program.tail()}")
+
+    def _next_point(self, kind: str) -> str:
+        """Each name in its turn, those that nobody died of first; now and then none."""
+        if self._chance.random() < 0.15:
+            return ""
+        todo = self._todo[kind]
+        if not todo:
+            todo.extend(self.points[kind])
+            self._chance.shuffle(todo)
+            todo.sort(key=lambda name: -self.fired[name])
+        name = todo.pop()
+        return f"{name}:{self._chance.choice((1, 2, 3)) if self.fired[name] else 1}"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
