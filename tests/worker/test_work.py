@@ -151,12 +151,15 @@ async def test_a_thread_whose_record_is_gone_is_begun_anew_at_once(ground_floor:
     async with open_workshop(ground_floor, play, answered(FIRST, done(), TWO)) as shop:
         await shop.open("Greet")
         await shop.call(run_next_step, 1)
-        async with shop.working():
-            await _command_runs(shop)
-            shop.worker.park_all()
-            (parked,) = await shop.attempts()
-            await shop.until("SELECT id FROM attempts WHERE state = 'parked'")
-            shutil.rmtree(Path(parked["directory"], "codex_home", "sessions"))
+        (due,) = await shop.due()
+        work = asyncio.create_task(shop.worker.run_job(due.id, due.dispatch))
+        await until_exists(shop.worktree / "one.txt")
+        shop.worker.park_all()
+        async with asyncio.timeout(30):
+            await work
+        (parked,) = await shop.attempts()
+        shutil.rmtree(Path(parked["directory"], "codex_home", "sessions"))
+        await shop.work()
         _, second = await shop.attempts()
         assert second["state"] == "succeeded"
         assert second["thread_id"] != parked["thread_id"]
