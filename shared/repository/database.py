@@ -14,7 +14,7 @@ import msgspec
 
 from shared.errors import Invalid, StartupError, Unavailable
 from shared.repository.migrations import apply_migrations
-from shared.repository.place import check_file_system
+from shared.repository.place import check_file_system, make_file
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -293,10 +293,13 @@ async def open_database(path: str | Path, *, readers: int = 3, clock: Clock = wa
     _check_version()
     check_file_system(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_file(path)
+        # Refused in a connection's own thread, it would be a traceback of that thread beside the one clear line.
+        sqlite3.connect(path).close()
         database = await _open(path, readers, clock)
     except (sqlite3.Error, OSError) as error:
-        raise StartupError(f"the database {path} cannot be used: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StartupError(f"the database {path} cannot be used: {why}") from error
     try:
         yield database
     finally:

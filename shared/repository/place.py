@@ -1,5 +1,6 @@
-"""Where a database may lie: SQLite needs a local file system, and the kernel's list of mounts tells."""
+"""Where a database lies: on a local file system, as the kernel's list of mounts tells, and out of others' sight."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -30,3 +31,10 @@ def check_file_system(path: Path) -> None:
     if (kind := file_system_of(folder, text)).startswith(NETWORK_FILE_SYSTEMS):
         message = f"{path} lies on {kind}, where SQLite can be corrupted; put DEKSDENFLOW_DB_PATH on a local disk"
         raise StartupError(message)
+
+
+def make_file(path: Path) -> None:
+    """Make a new database's file, for its owner alone; SQLite gives the files beside it the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

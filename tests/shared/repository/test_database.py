@@ -289,6 +289,14 @@ async def test_the_folder_is_made(tmp_path: Path):
         assert database.path.exists()
 
 
+async def test_nobody_else_may_read_the_database_nor_what_lies_beside_it(tmp_path: Path):
+    async with open_database(tmp_path / "d.sqlite") as database:
+        await database.write(lambda tx: tx.run("INSERT INTO meta VALUES ('a', '')"))
+        assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+            f"d.sqlite{end}": 0o600 for end in ("", "-wal", "-shm")
+        }
+
+
 def _is_a_folder(path: Path) -> None:
     path.mkdir()
 
