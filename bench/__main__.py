@@ -5,17 +5,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 from rich.console import Console
 from rich.table import Table
 
-from bench import queues, stage
+from bench import queues, stage, step
+from bench.calls import ask, until
 from bench.load import Request, compared
 from bench.rows import Row
 from tests.fakes.redis_server import RedisServer
@@ -29,30 +29,12 @@ WAKES, STARTS = 60, 12
 async def three_services(folder: Path, redis_url: str) -> AsyncIterator[dict[str, Service]]:
     """API, webhooks and worker as processes."""
     environment = stage.environment(folder, redis_url)
-    with (
+    async with (
         Service("api", environment, folder) as api,
         Service("webhooks", environment, folder) as webhooks,
         Service("worker", environment, folder) as worker,
     ):
         yield {"api": api, "webhooks": webhooks, "worker": worker}
-
-
-async def ask(client: httpx.AsyncClient, method: str, path: str, body: object = None) -> Any:
-    """The decoded answer; anything but a success ends the run."""
-    answer = await client.request(method, path, json=body)
-    if answer.is_error:
-        raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
-    return answer.json()
-
-
-async def until(check: Callable[[Any], bool], client: httpx.AsyncClient, path: str) -> Any:
-    """The first answer that the check accepts, within half a minute."""
-    for _ in range(1500):
-        answer = await ask(client, "GET", path)
-        if check(answer):
-            return answer
-        await asyncio.sleep(0.02)
-    raise TimeoutError(path)
 
 
 async def reads_and_writes(folder: Path, api: str) -> list[Row]:
@@ -150,7 +132,7 @@ async def long_lists(folder: Path, redis_url: str) -> list[Row]:
             environment = stage.environment(own, redis_url)
             async with stage.grown_database(Path(environment["DEKSDENFLOW_DB_PATH"]), rows):
                 server = Service("api", environment, own)
-                server.start()
+                await server.start()
             servers.append(server)
             urls.append(server.url)
         table: list[Row] = []
@@ -164,7 +146,7 @@ async def long_lists(folder: Path, redis_url: str) -> list[Row]:
         return table
     finally:
         for server in servers:
-            server.stop()
+            await server.stop()
 
 
 async def measure() -> list[Row]:
@@ -182,7 +164,10 @@ async def measure() -> list[Row]:
                 rates = await reads_and_writes(folder, services["api"].url)
             used = memory(services)
         lists = await long_lists(folder, redis.url)
-    return [*rates, *lists, wakes, starts, *used]
+        own = folder / "step"
+        own.mkdir()
+        overhead = await step.measured(own, redis.url)
+    return [*rates, *lists, wakes, starts, *overhead, *used]
 
 
 def shown(console: Console, title: str, rows: list[Row]) -> bool:

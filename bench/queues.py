@@ -1,13 +1,12 @@
 """Jobs that do nothing, through DeksdenFlow and through other queues, one after the other on the same Redis server."""
 
-import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -133,7 +132,7 @@ def _measure(subject: _Subject, redis_url: str, settings: Mapping[str, str]) -> 
             "BENCH_PLAN": f"{SINGLES} {MANY} {LIMIT_S}",
             **settings,
         }
-        with _working(subject, environment, Path(folder, "log")):
+        with stage.process([*subject.command, "work"], environment, subject.cwd, Path(folder, "log")):
             try:
                 driven = subprocess.run(
                     [*subject.command, "drive"],
@@ -154,27 +153,6 @@ def _measure(subject: _Subject, redis_url: str, settings: Mapping[str, str]) -> 
 def _words(error: Exception) -> str:
     """What a driver that failed had to say."""
     return error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
-
-
-@contextlib.contextmanager
-def _working(subject: _Subject, environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """The worker, in a session of its own, so that those which start more processes can be ended whole."""
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [*subject.command, "work"],
-            env=environment,
-            cwd=subject.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, 9)
-        worker.wait()
 
 
 def _environment_of(name: str) -> Path:

@@ -1,11 +1,13 @@
 """What the measurements need: the services as processes, a repository, and databases of different sizes."""
 
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from shared.repository.database import Tx, open_database
@@ -88,6 +90,27 @@ def bare_server(db: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def process(command: Sequence[str], environment: Mapping[str, str], cwd: Path, log: Path) -> Iterator[None]:
+    """A process in a session of its own, so that one which starts more can be ended whole."""
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
 
 
 async def listening(url: str) -> None:
