@@ -38,7 +38,12 @@ def open_doors(runtime: Runtime, *, allow_local: bool, login_home: Path | None =
     if binary is None:
         raise StartupError("git is not on PATH; install it")
     redact = runtime.redactor.redact
-    git = Git(binary, settings.workspaces_dir, allow_local=allow_local, redact=redact)
+    try:
+        git = Git(binary, settings.workspaces_dir, allow_local=allow_local, redact=redact)
+    except OSError as error:
+        folder = str(settings.workspaces_dir)
+        message = f"DEKSDENFLOW_WORKSPACES_DIR is {folder!r}, which cannot be used: {error.strerror}"
+        raise StartupError(message) from error
     agent = Agent(settings, redact, login_home=login_home)
     return Doors(settings, runtime.database, runtime.vault, git, agent, runtime.redactor)
 

@@ -119,6 +119,14 @@ async def test_a_taken_port_ends_the_worker_and_says_so(ground_floor: Path) -> N
             assert stop.is_set()
 
 
+async def test_workspaces_that_cannot_be_made_end_the_worker_in_one_line(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        changed = msgspec.structs.replace(shop.runtime.settings, workspaces_dir=Path("/dev/null/workspaces"))
+        runtime = msgspec.structs.replace(shop.runtime, settings=changed)
+        with pytest.raises(StartupError, match="DEKSDENFLOW_WORKSPACES_DIR is '/dev/null/workspaces'"):
+            await run_worker(runtime, asyncio.Event(), allow_local=True)
+
+
 async def test_what_dead_workers_left_of_their_looks_is_removed_at_the_start(ground_floor: Path) -> None:
     async with open_workshop(ground_floor) as shop:
         await shop.open("Greet")
