@@ -161,6 +161,7 @@ class Reconciler:
             await self._flow.run(self._caller, line.lift_ended)
         if self._monotonic() - self._tidied_at >= TIDY_S:
             forgotten = await self._flow.database.write(_forget_answers)
+            fp("answers_forgotten")
             self._tidied_at = self._monotonic()
             if forgotten:
                 log.info("answers_forgotten", count=forgotten)

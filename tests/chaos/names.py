@@ -5,22 +5,50 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("services/worker", "services/webhooks", "services/api", "shared/workflow")
-# What `Workflow.run` is given: these three points each.
-VERBS = {
-    "worker": ("claim_job", "beat", "note_attempt", "note_commit", "note_branch", "release", "mend_times"),
-    "webhooks": ("receive_delivery",),
-    "api": ("once",),
-}
+ROOMS = ("services/worker", "shared/workflow")
+SERVICES = ("worker", "webhooks", "api")
 
 
 def points() -> dict[str, list[str]]:
     """By service, in a fixed order."""
     named = sorted({name for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) for name in in_file(path)})
-    return {
-        kind: [*(f(verb) for verb in verbs for f in (_before, _committed, _rung)), *(named if kind == "worker" else ())]
-        for kind, verbs in VERBS.items()
+    of_verbs = {service: [name for verb in verbs(service) for name in around(verb)] for service in SERVICES}
+    return of_verbs | {"worker": [*of_verbs["worker"], *named]}
+
+
+def around(verb: str) -> tuple[str, str, str]:
+    """The points of `Workflow.run`."""
+    return f"before_{verb}", f"{verb}_committed", f"{verb}_rung"
+
+
+def verbs(service: str) -> list[str]:
+    """What this service gives to `Workflow.run`, by the names that stand there; `verb` is somebody's parameter."""
+    found = {
+        name
+        for path in (ROOT / "services" / service).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and (name := _verb_of(node))
     }
+    return sorted(found - {"verb"})
+
+
+def _verb_of(call: ast.Call) -> str | None:
+    match call:
+        case ast.Call(func=ast.Attribute(attr="run", value=flow), args=[_, verb, *_]) if _is_flow(flow):
+            pass
+        case ast.Call(func=ast.Attribute(attr="_note"), args=[ast.Attribute() as verb, *_]):
+            pass
+        case _:
+            return None
+    match verb:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+        case _:
+            return None
+
+
+def _is_flow(node: ast.expr) -> bool:
+    return ast.unparse(node).split(".")[-1].lstrip("_") == "flow"
 
 
 def in_file(path: Path) -> Iterator[str]:
@@ -37,15 +65,3 @@ def in_file(path: Path) -> Iterator[str]:
 
 def decorated(node: ast.AsyncFunctionDef) -> bool:
     return any(isinstance(each, ast.Name) and each.id == "points" for each in node.decorator_list)
-
-
-def _before(verb: str) -> str:
-    return f"before_{verb}"
-
-
-def _committed(verb: str) -> str:
-    return f"{verb}_committed"
-
-
-def _rung(verb: str) -> str:
-    return f"{verb}_rung"
