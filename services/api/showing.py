@@ -30,6 +30,7 @@ from shared.schemas.records import (
     Token,
 )
 from shared.schemas.statuses import JobState
+from shared.states import job as job_table
 from shared.states import protocol as protocol_table
 from shared.states import step as step_table
 
@@ -37,6 +38,7 @@ A = TypeVar("A", bound=Answer)
 
 _protocol_actions = cache(protocol_table.allowed_actions)
 _step_actions = cache(step_table.allowed_actions)
+_job_actions = cache(job_table.allowed_actions)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is as far as RFC 3339 reaches
@@ -85,7 +87,7 @@ def attempt(record: Attempt) -> answers.AttemptAnswer:
 
 def job(record: Job) -> answers.JobAnswer:
     """A job."""
-    return _shown(answers.JobAnswer, record)
+    return _shown(answers.JobAnswer, record, allowed_actions=_job_actions(record.state, record.stop))
 
 
 def queues(rows: Sequence[Row], held: Sequence[Hold]) -> answers.QueuesAnswer:

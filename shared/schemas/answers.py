@@ -20,6 +20,7 @@ from shared.schemas.statuses import (
     Reason,
     StepStatus,
     StepType,
+    StopRequest,
 )
 
 Time = Annotated[datetime, Meta(tz=True, description="UTC, RFC 3339.", examples=["2026-11-22T16:00:00.123Z"])]
@@ -192,6 +193,8 @@ class JobAnswer(Answer, frozen=True, rename=RUN_AND_STEP | {"kind": "job_type", 
     id: int
     kind: JobKind
     state: JobState
+    stop: Annotated[StopRequest | None, Meta(description="What a running job was asked to stop for.")]
+    allowed_actions: Actions
     project_id: int | None
     protocol_id: int | None
     step_id: int | None
@@ -199,9 +202,9 @@ class JobAnswer(Answer, frozen=True, rename=RUN_AND_STEP | {"kind": "job_type", 
     payload: dict[str, Any]
     priority: int
     run_at: Annotated[Time, Meta(description="Not started before this.")]
-    attempt: int
+    attempt: Annotated[int, Meta(description="Attempts so far, without those that were lost, parked or out of quota.")]
     max_attempts: int
-    continuations: int
+    continuations: Annotated[int, Meta(description="Times that it went on after its worker was lost.")]
     category: Annotated[str | None, Meta(description="Why it failed.")]
     error: str | None
     result: dict[str, Any] | None

@@ -287,3 +287,4 @@ class EventType(StrEnum):
     OPEN_PR_ENQUEUED = "open_pr_enqueued"
     BRANCH_PUSHED = "branch_pushed"
     DELIVERY_RECEIVED = "delivery_received"
+    DELIVERY_REPLAYED = "delivery_replayed"

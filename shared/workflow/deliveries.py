@@ -1,5 +1,6 @@
 """Verbs of inbound webhooks: a delivery is stored once with its job, and what became of it is written down."""
 
+from shared.errors import Conflict
 from shared.repository import deliveries
 from shared.schemas.records import Delivery
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind
@@ -27,6 +28,18 @@ def receive_delivery(unit: Unit, delivery: Delivery) -> tuple[Delivery, bool]:
     job = unit.enqueue(JobKind.DELIVERY, project_id=stored.project_id, delivery_id=stored.id)
     unit.say(EventType.DELIVERY_RECEIVED, stored, job=job, provider=stored.provider, event=stored.event)
     return stored, True
+
+
+def replay_delivery(unit: Unit, delivery_id: int) -> Delivery:
+    """Queue a delivery again whose application had failed."""
+    delivery = deliveries.expect(unit.tx, delivery_id)
+    if delivery.status is not DeliveryStatus.FAILED:
+        message = f"Delivery {delivery_id} is {delivery.status}; there is nothing to repeat."
+        raise Conflict(message, status_now=delivery.status, allowed_actions=())
+    reopened = deliveries.reopen(unit.tx, delivery_id)
+    job = unit.enqueue(JobKind.DELIVERY, project_id=reopened.project_id, delivery_id=delivery_id)
+    unit.say(EventType.DELIVERY_REPLAYED, reopened, job=job)
+    return reopened
 
 
 def settle_delivery(unit: Unit, delivery_id: int, status: DeliveryStatus, reason: str | None = None) -> Delivery:

@@ -279,8 +279,9 @@ def executing_job(unit: Unit, protocol: Protocol, *, but: StepRun | None = None)
 
 
 def open_plan_job(unit: Unit, protocol: Protocol) -> Job | None:
-    """The planning that is queued or under way."""
-    return next((job for job in jobs.open_of_protocol(unit.tx, protocol.id) if job.kind is JobKind.PLAN), None)
+    """The planning that is queued or under way, and not being cancelled."""
+    present = jobs.open_of_protocol(unit.tx, protocol.id)
+    return next((job for job in present if job.kind is JobKind.PLAN and job.stop is not StopRequest.CANCEL), None)
 
 
 def _unjudged(unit: Unit, step: StepRun) -> bool:

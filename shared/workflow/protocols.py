@@ -279,7 +279,8 @@ def open_pr(unit: Unit, protocol_id: int, *, version: int | None = None) -> Job:
     if protocol.head_sha is None:
         message = f"{protocol.protocol_name} has no commit yet: there is nothing to publish."
         raise conflict(protocol, message, "nothing-to-publish", but={"open_pr"})
-    if any(job.kind is JobKind.OPEN_PR for job in jobs.open_of_protocol(unit.tx, protocol_id)):
+    under_way = (job for job in jobs.open_of_protocol(unit.tx, protocol_id) if job.stop is not StopRequest.CANCEL)
+    if any(job.kind is JobKind.OPEN_PR for job in under_way):
         message = f"{protocol.protocol_name} is being published already."
         raise conflict(protocol, message, "already-queued", but={"open_pr"})
     job = unit.enqueue(JobKind.OPEN_PR, project_id=protocol.project_id, protocol_id=protocol_id)

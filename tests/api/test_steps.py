@@ -100,11 +100,11 @@ async def test_qa_of_a_step_that_was_never_run_is_refused(house: House, admin: h
 async def test_a_failed_step_tells_why_in_its_job_and_attempt(house: House, admin: httpx.AsyncClient) -> None:
     protocol = await house.planned(await house.project())
     step = (await admin.post(f"/protocols/{protocol}/actions/run_next_step")).json()["id"]
-    failure = Failed(category=Category.QUOTA, message="The quota is used up.", stderr_tail="ERROR: 429")
+    failure = Failed(category=Category.AUTH, message="The key was refused.", stderr_tail="ERROR: 401")
     await house.fail(JobKind.EXECUTE, failure)
     (attempt,) = (await admin.get(f"/steps/{step}/attempts")).json()
-    assert (attempt["status"], attempt["category"], attempt["stderr_tail"]) == ("failed", "quota", "ERROR: 429")
+    assert (attempt["status"], attempt["category"], attempt["stderr_tail"]) == ("failed", "auth", "ERROR: 401")
     job = (await admin.get(f"/queues/jobs/{attempt['job_id']}")).json()
-    assert (job["status"], job["category"], job["step_run_id"]) == ("failed", "quota", step)
+    assert (job["status"], job["category"], job["step_run_id"]) == ("failed", "auth", step)
     queues = (await admin.get("/queues")).json()["queues"]
     assert {each["job_type"]: each["failed"] for each in queues}["execute_step_job"] == 1

@@ -2,24 +2,29 @@
 
 from typing import Annotated
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page
-from services.api.params import DEFAULT_LIMIT, Cursor, JobId, Limit
+from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, JobId, Limit
 from shared.repository import holds
 from shared.repository import jobs as table
 from shared.repository.database import Tx
 from shared.schemas.answers import JobAnswer, QueuesAnswer
-from shared.schemas.statuses import JobState
-from shared.workflow import find
+from shared.schemas.requests import Nothing
+from shared.schemas.statuses import JobKind, JobState
+from shared.workflow import find, queue
 
 TAGS = ["queue"]
+NOTHING = Nothing()
 
 Status = Annotated[JobState | None, QueryParameter(description="Only those with this status.")]
+Type = Annotated[JobKind | None, QueryParameter(description="Only those of this type.")]
+OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this project.")]
+OfProtocol = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this protocol run.")]
 
 
 @get("/queues", tags=TAGS)
@@ -33,16 +38,32 @@ async def read_queues(request: ApiRequest, desk: NamedDependency[Desk]) -> Respo
 async def list_jobs(
     request: ApiRequest,
     desk: NamedDependency[Desk],
+    *,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     status: Status = None,
+    job_type: Type = None,
+    project_id: OfProject = None,
+    protocol_run_id: OfProtocol = None,
 ) -> Response[list[JobAnswer]]:
-    """List the jobs, newest first."""
+    """List the jobs, newest first; of a status, a type, a project, a protocol run."""
     page = Page("jobs", limit, cursor)
     before, scope = page.before(), request.user.project_id
 
     def read(tx: Tx) -> list[JobAnswer]:
-        rows = table.page(tx, project_id=scope, state=status, before=before, limit=limit + 1)
+        if project_id is not None:
+            find.project(tx, scope, project_id)
+        if protocol_run_id is not None:
+            find.protocol(tx, scope, protocol_run_id)
+        rows = table.page(
+            tx,
+            project_id=project_id or scope,
+            protocol_id=protocol_run_id,
+            kind=job_type,
+            state=status,
+            before=before,
+            limit=limit + 1,
+        )
         return [showing.job(job) for job in rows]
 
     return await desk.list(request, page, read)
@@ -55,4 +76,26 @@ async def read_job(request: ApiRequest, desk: NamedDependency[Desk], job_id: Job
     return await desk.show(request, lambda tx: showing.job(find.job(tx, scope, job_id)))
 
 
-ROUTES = [read_queues, list_jobs, read_job]
+@post("/queues/jobs/{job_id:int}/actions/cancel", tags=TAGS, status_code=200)
+async def cancel_job(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    job_id: JobId,
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
+) -> Response[JobAnswer]:
+    """End a queued or running job; what it was for stays open, as if it had failed, and can be retried."""
+    return await desk.act(request, lambda unit: showing.job(queue.cancel_job(unit, job_id)))
+
+
+@post("/queues/jobs/{job_id:int}/actions/retry", tags=TAGS, status_code=202)
+async def retry_job(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    job_id: JobId,
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
+) -> Response[JobAnswer]:
+    """Do what a failed or cancelled job was for once more; the answer is the new job."""
+    return await desk.act(request, lambda unit: showing.job(queue.retry_job(unit, job_id)), status=202)
+
+
+ROUTES = [read_queues, list_jobs, read_job, cancel_job, retry_job]

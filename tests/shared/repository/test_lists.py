@@ -84,6 +84,16 @@ LISTS: dict[str, Callable[[Tx], Any]] = {
     "jobs of a project": lambda tx: jobs.page(tx, project_id=2, state=None, before=LATEST, limit=2),
     "jobs of a project in a state": lambda tx: jobs.page(tx, project_id=1, state="failed", before=LATEST, limit=2),
     "jobs in no state": lambda tx: jobs.page(tx, project_id=2, state="cancelled", before=LATEST, limit=50),
+    "jobs of a kind": lambda tx: jobs.page(tx, project_id=None, state=None, kind="setup", before=LATEST, limit=50),
+    "jobs of a kind in a state": lambda tx: jobs.page(
+        tx, project_id=None, state="failed", kind="execute_step_job", before=LATEST, limit=2
+    ),
+    "jobs of a project and a kind": lambda tx: jobs.page(
+        tx, project_id=2, state=None, kind="run_quality_job", before=LATEST, limit=50
+    ),
+    "jobs of a protocol": lambda tx: jobs.page(
+        tx, project_id=None, state="failed", kind=None, protocol_id=7, before=LATEST, limit=50
+    ),
     "jobs to ring for": lambda tx: jobs.to_ring(tx, project_limit=9, rung_before=LATEST, limit=64),
     "the next due time": jobs.next_run_at,
     "running jobs": jobs.running,

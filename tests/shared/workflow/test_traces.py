@@ -21,6 +21,8 @@ from shared.states import step as step_table
 from shared.workflow import protocols as run_verbs
 from shared.workflow import steps as step_verbs
 from shared.workflow.jobs import beat, claim_job, note_attempt, note_branch, note_commit, release
+from shared.workflow.line import lift_ended, resume_line, stop_line
+from shared.workflow.queue import cancel_job, retry_job
 from shared.workflow.unit import Rules
 from tests.shared.workflow.ground import WORKER, Ground
 
@@ -66,7 +68,22 @@ ON_STEPS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (step_verbs.cancel_step, {}),
 ]
 NOTES = ["beat", "attempt", "commit", "branch"]
-CATEGORIES = [Category.NETWORK, Category.AUTH, Category.DIVERGED, Category.LOST, Category.BUSY]
+CATEGORIES = [
+    Category.NETWORK,
+    Category.AUTH,
+    Category.DIVERGED,
+    Category.LOST,
+    Category.BUSY,
+    Category.QUOTA,
+    Category.RATE_LIMITED,
+]
+ON_JOBS = [cancel_job, retry_job]
+ON_THE_LINE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    (stop_line, {}),
+    (stop_line, {"interrupt": True}),
+    (resume_line, {}),
+    (lift_ended, {}),
+]
 
 
 class Traces(RuleBasedStateMachine):
@@ -118,6 +135,14 @@ class Traces(RuleBasedStateMachine):
     @rule(which=nth, verb=st.sampled_from(ON_STEPS))
     def somebody_acts_on_a_step(self, which: int, verb: tuple[Callable[..., Any], dict[str, Any]]):
         self.tried(verb[0], self.pick(self.steps(), which).id, **verb[1])
+
+    @rule(which=nth, verb=st.sampled_from(ON_JOBS))
+    def somebody_acts_on_a_job(self, which: int, verb: Callable[..., Any]):
+        self.tried(verb, self.pick(self.jobs(), which).id)
+
+    @rule(verb=st.sampled_from(ON_THE_LINE))
+    def somebody_acts_on_the_line(self, verb: tuple[Callable[..., Any], dict[str, Any]]):
+        self.tried(verb[0], **verb[1])
 
     @rule(which=nth)
     def the_natural_next_thing_happens(self, which: int):
@@ -215,6 +240,9 @@ class Traces(RuleBasedStateMachine):
     def steps(self) -> list[StepRun]:
         return self.ground.tx.load_all(StepRun, "SELECT * FROM step_runs ORDER BY id")
 
+    def jobs(self) -> list[Job]:
+        return self.ground.tx.load_all(Job, "SELECT * FROM jobs ORDER BY id DESC")
+
     def queued(self) -> list[Job]:
         return self.ground.tx.load_all(Job, "SELECT * FROM jobs WHERE state = 'queued' ORDER BY id")
 
@@ -265,6 +293,7 @@ class Traces(RuleBasedStateMachine):
 
     def work_of(self, run: Protocol) -> bool:
         """A worker takes and does well whatever of the protocol may start now; running jobs end first."""
+        self.tried(resume_line)
         for job in jobs.open_of_protocol(self.ground.tx, run.id):
             if job.state is JobState.RUNNING:
                 assert self.tried(release, job.id, job.token, Lost(message="dead"), caller=WORKER)
@@ -348,6 +377,8 @@ def a_long_trace(seed: int, moves: int) -> Traces:
         (1, lambda: machine.steps() and machine.somebody_acts_on_a_step(which(), chance.choice(ON_STEPS))),
         (8, lambda: machine.somebody_does_what_is_allowed(which(), which())),
         (1, lambda: machine.somebody_ends_a_protocol(which(), chance.choice(ENDS), chance.randrange(10))),
+        (1, lambda: machine.somebody_acts_on_a_job(chance.randrange(4), chance.choice(ON_JOBS))),
+        (1, lambda: machine.somebody_acts_on_the_line(chance.choice(ON_THE_LINE))),
         (1, lambda: machine.the_natural_next_thing_happens(which())),
         (1, lambda: machine.a_pr_is_open_or_not(which(), chance.random() < 0.5)),
         (4, lambda: machine.queued() and machine.a_worker_hears_the_bell(which(), chance.randrange(6))),
