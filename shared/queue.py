@@ -32,7 +32,8 @@ PAUSE_AFTER_LOSS_S = 1.0
 PATIENT_TIMEOUT_S = 2.0
 SILENCE_BEFORE_PING_S = 20.0
 # arq orders by the score and starts nothing whose score lies in the future: 2001-01-01 plus the priority in seconds is
-# past on every clock, so that clocks which disagree delay nothing.
+# past on every clock, so that clocks which disagree delay nothing. Within a priority the job's number decides, in
+# thousandths: of equal scores, arq would take job 10 before job 9.
 FIRST_SCORE_MS = 978_307_200_000
 LAST_TIME_MS = 4_102_444_800_000
 EXPIRES_MS = 7 * 24 * 3600 * 1000
@@ -132,9 +133,13 @@ class Queue:
         return self._client(patient())
 
     async def ring(self, job_id: int, dispatch: int, priority: int) -> bool:
-        """See `Doorbell`. Ringing twice for one dispatch is the same as once; the lowest priority number goes first."""
+        """See `Doorbell`. Ringing twice for one dispatch is the same as once.
+
+        The lowest priority number goes first, then the oldest job.
+        """
         arq_id = f"{self._instance}.{job_id}.{dispatch}"
         now_ms = int(time.time() * 1000)
+        score = FIRST_SCORE_MS + priority * 1000 + job_id % 1_000_000 / 1000
         payload = serialize_job(FUNCTION, (job_id, dispatch), {}, None, now_ms, serializer=pack)
 
         async def enqueue() -> bool:
@@ -142,7 +147,7 @@ class Queue:
             # so does its place in the queue. arq removes both together, so the two can only be there together.
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(job_key_prefix + arq_id, payload, px=EXPIRES_MS, nx=True)
-                pipe.zadd(self.name, {arq_id: FIRST_SCORE_MS + priority * 1000}, nx=True)
+                pipe.zadd(self.name, {arq_id: score}, nx=True)
                 pipe.publish(self._channel(WAKE), arq_id)
                 await pipe.execute()
             return True

@@ -71,7 +71,7 @@ async def test_ringing_twice_for_one_dispatch_is_the_same_as_once(queue: Queue, 
     first = await raw.get("arq:job:here.7.1")
     assert await queue.ring(7, 1, 0) is True
     assert await raw.get("arq:job:here.7.1") == first
-    assert await raw.zrange(queue.name, 0, -1, withscores=True) == [(b"here.7.1", 978_307_205_000.0)]
+    assert await raw.zrange(queue.name, 0, -1, withscores=True) == [(b"here.7.1", 978_307_205_000.007)]
 
 
 async def test_a_new_dispatch_of_a_job_is_an_entry_of_its_own(queue: Queue, raw: ArqRedis):

@@ -164,6 +164,23 @@ async def test_jobs_run_in_the_order_of_their_priority(stage: Stage):
     assert [job_id for job_id, _ in stage.calls] == [2, 3, 1]
 
 
+async def test_of_one_priority_the_oldest_job_runs_first(stage: Stage):
+    order = [8, 9, 10, 99, 100, 101, 999_998, 999_999]
+    for job_id in reversed(order):
+        await stage.queue.ring(job_id, 1, 0)
+    await stage.worker(slots=1)
+    assert await stage.called(len(order))
+    assert [job_id for job_id, _ in stage.calls] == order
+
+
+async def test_the_oldest_job_does_not_pass_a_better_priority(stage: Stage):
+    for job_id, priority in ((1, 1), (999_999, 0)):
+        await stage.queue.ring(job_id, 1, priority)
+    await stage.worker(slots=1)
+    assert await stage.called(2)
+    assert [job_id for job_id, _ in stage.calls] == [999_999, 1]
+
+
 async def test_no_more_run_at_once_than_there_are_slots_and_a_free_slot_is_used_at_once(stage: Stage):
     stage.go_on.clear()
     await stage.worker(slots=2)
