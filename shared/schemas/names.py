@@ -96,7 +96,9 @@ def _is_hidden(char: str) -> bool:
 
 def _check_local(path: str, *, allow_local: bool) -> None:
     if not allow_local:
-        raise ValueError(f"git_url is a local path, which is switched off here; accepted: {_ACCEPTED}")
+        raise ValueError(
+            f"git_url is a local path, which DEKSDENFLOW_ALLOW_LOCAL_REPOS does not allow here; accepted: {_ACCEPTED}"
+        )
     if ".." in path.split("/"):
         raise ValueError("git_url: the path must not contain '..'")
     if path.startswith("//"):
