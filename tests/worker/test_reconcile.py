@@ -10,8 +10,12 @@ from pathlib import Path
 
 from services.worker.codex.leftovers import RUN_VARIABLE, RunMarker
 from services.worker.pace import PACE
-from services.worker.reconcile import OLD_FILE_S, Ownership, Reconciler
+from services.worker.reconcile import OLD_FILE_S, TIDY_S, Ownership, Reconciler
+from shared.errors import Category
+from shared.repository import idempotency
+from shared.repository.database import Tx
 from shared.schemas.records import Job
+from shared.schemas.reports import Failed
 from shared.workflow import jobs as verbs
 from shared.workflow.protocols import cancel_protocol, run_next_step
 from shared.workflow.unit import Caller
@@ -258,3 +262,46 @@ def test_a_worker_is_dead_as_soon_as_its_process_is(ground_floor: Path) -> None:
     assert mine.is_dead("other")
     assert not mine.is_dead("never-seen")
     mine.close()
+
+
+async def test_what_waited_for_a_quota_is_rung_for_when_its_time_has_come(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        job = await scene.claimed_by("me")
+        failed = Failed(category=Category.QUOTA, message="used up")
+        assert await shop.call(verbs.release, job.id, job.token, failed)
+        await scene.reconciler.tidy_up()
+        assert not await shop.due()
+        shop.pass_time(15 * 60)
+        await scene.reconciler.tidy_up()
+        assert await shop.events("quota_lifted")
+        waiting = await scene.job()
+        assert waiting["state"] == "queued"
+        assert waiting["dispatched_at"] is not None
+
+
+async def test_answers_are_forgotten_after_a_day_and_looked_through_once_in_an_hour(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+
+        async def kept() -> list[object]:
+            return [row["key"] for row in await shop.rows("SELECT key FROM idempotency_keys ORDER BY key")]
+
+        async def keep(key: str) -> None:
+            def write(tx: Tx) -> None:
+                idempotency.keep(tx, "s", key, request_sha256="", status=200, headers={}, body=b"")
+
+            await shop.runtime.database.write(write)
+
+        await keep("first")
+        shop.pass_time(23 * 3600)
+        await keep("second")
+        await scene.reconciler.tidy_up()
+        assert await kept() == ["first", "second"]
+        shop.pass_time(2 * 3600)
+        scene.now += TIDY_S - 1
+        await scene.reconciler.tidy_up()
+        assert await kept() == ["first", "second"]
+        scene.now += 1
+        await scene.reconciler.tidy_up()
+        assert await kept() == ["second"]
