@@ -91,6 +91,16 @@ def of_thread(tx: Tx, thread_id: str) -> Sequence[Attempt]:
     return tx.load_all(Attempt, "SELECT * FROM attempts WHERE thread_id = ? ORDER BY id DESC", (thread_id,))
 
 
+def before(tx: Tx, attempt: Attempt) -> Attempt | None:
+    """The attempt before this one at the same work: of the same protocol, step and kind."""
+    return tx.load(
+        Attempt,
+        "SELECT * FROM attempts WHERE protocol_id = ? AND step_id IS ? AND kind = ? AND id < ?"
+        " ORDER BY id DESC LIMIT 1",
+        (attempt.protocol_id, attempt.step_id, attempt.kind, attempt.id),
+    )
+
+
 def save(tx: Tx, attempt: Attempt) -> None:
     """Write the changeable columns of an attempt that is still open; a closed one stays as it is."""
     tx.run(

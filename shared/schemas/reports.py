@@ -25,7 +25,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker needs to run a job that it has claimed; `plan` is the newest revision.
 
     `model` is the one to ask, `resume` the attempt whose Codex thread goes on and `used` what that thread has used,
-    `earlier` this job's attempts before. `judged_from` is the commit that the step's work began at.
+    `earlier` this job's attempts before, or the one before a retry whose commit is still good. `judged_from` is the
+    commit that the step's work began at.
     """
 
     job: Job

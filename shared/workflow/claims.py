@@ -37,7 +37,7 @@ def begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
         steps=tuple(steps.of_protocol(unit.tx, protocol.id)),
         plan=protocols.plan(unit.tx, protocol.id, protocol.plan_revision),
         attempt=attempt,
-        earlier=earlier,
+        earlier=earlier or _untaken(unit, attempt, protocol, step),
         resume=resume,
         used=_used(unit, resume),
         judged_from=_judged_from(unit, step) if job.kind is JobKind.QA else None,
@@ -65,6 +65,20 @@ def _to_resume(unit: Unit, now: Attempt, step: StepRun | None, earlier: tuple[At
         if fits and attempt.model == now.model and attempt.kind is JobKind.EXECUTE:
             return attempt
     return None
+
+
+def _untaken(unit: Unit, now: Attempt, protocol: Protocol, step: StepRun | None) -> tuple[Attempt, ...]:
+    """The attempt before a retry that had made its commit, which the origin then did not take.
+
+    Its work is adopted unless something else was asked for since: another model, a new thread, feedback.
+    """
+    last = attempts.before(unit.tx, now)
+    if last is None or last.state is not AttemptState.FAILED or last.head_sha is None:
+        return ()
+    same_ground = last.start_sha == now.start_sha and last.model == now.model
+    same_thread = step is None or step.thread_id == last.thread_id
+    feedback = protocol.feedback if step is None else step.feedback
+    return (last,) if same_ground and same_thread and feedback is None else ()
 
 
 def _used(unit: Unit, resume: Attempt | None) -> Usage:

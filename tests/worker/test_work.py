@@ -19,7 +19,7 @@ from shared.workflow.protocols import (
     run_next_step,
     start_protocol,
 )
-from shared.workflow.steps import add_step, approve_step
+from shared.workflow.steps import add_step, approve_step, retry_step
 from tests.e2e.house import addition, answered, conversation, done, plan
 from tests.waiting import eventually
 from tests.worker.codex.ground import FAKE
@@ -360,6 +360,39 @@ async def test_a_commit_that_could_not_be_pushed_is_adopted_by_the_next_attempt_
         assert len(shop.model.requests) == asked
         assert len(await shop.events("step_completed")) == 1
         assert len(shop.subjects()) == 2
+
+
+async def test_a_retry_only_pushes_when_all_that_failed_was_the_push(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor, answered(FIRST, done(), HELLO)) as shop:
+        await shop.open("Greet")
+        lock = shop.origin.bare / "refs" / "heads" / f"{NAME}.lock"
+        lock.touch()
+        step = await shop.execute()
+        assert (step.status, step.reason) == ("failed", "repository")
+        asked = len(shop.model.requests)
+        (first,) = await shop.attempts()
+        lock.unlink()
+        await shop.call(retry_step, 1)
+        await shop.work()
+        step = await shop.step()
+        assert step.status == "needs_qa"
+        assert step.head_sha == first["head_sha"] == shop.origin.head(NAME)
+        assert len(shop.model.requests) == asked
+
+
+async def test_a_retry_that_asks_for_something_else_does_the_work_anew(ground_floor: Path) -> None:
+    first = answered(FIRST, done("greet"), HELLO)
+    first["match"]["nth"] = 1
+    async with open_workshop(ground_floor, first, answered(FIRST, done("again"), TWO)) as shop:
+        await shop.open("Greet")
+        lock = shop.origin.bare / "refs" / "heads" / f"{NAME}.lock"
+        lock.touch()
+        await shop.execute()
+        lock.unlink()
+        await shop.call(retry_step, 1, feedback="Count instead.")
+        await shop.work()
+        assert shop.subjects()[0] == "feat: again [protocol-0001/01]"
+        assert "greeting.txt" not in shop.files()
 
 
 async def test_a_branch_that_somebody_moved_is_found_before_an_agent_is_paid_for(ground_floor: Path) -> None:
