@@ -21,8 +21,8 @@ INTRODUCTION = (
     "Register a *project* (a repository), open a *protocol run* (one task on one branch), start it, and watch its"
     " *steps* being planned, executed, judged and published.\n\n"
     "Lists take `limit` and `cursor`; the next page is in the `Link` header. Refusals are problems (RFC 9457) that name"
-    " the current status and the actions it allows. A `POST` may carry an `Idempotency-Key`, a change an `If-Match`.\n\n"
-    "Where an API token is set, requests carry it as `Authorization: Bearer …`; a project's own token goes into"
+    " the current status and the actions it allows. A `POST` may carry an `Idempotency-Key`, a change an `If-Match`."
+    "\n\nWhere an API token is set, requests carry it as `Authorization: Bearer …`; a project's own token goes into"
     " `X-Project-Token` and reaches that project alone."
 )
 
