@@ -79,7 +79,7 @@ async def revoke_token(
 async def put_secret(
     request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, name: SecretName, data: JSONBody[PutSecret]
 ) -> None:
-    """Store or replace a secret; it is never shown again."""
+    """Store or replace a secret, which is never shown again; `forge_token` is the one that pushes and pulls."""
     if (data.value is None) == (data.file_name is None):
         raise Invalid("Send either `value` or `file_name`.")
     sealed = None if data.value is None else desk.vault.seal(data.value, f"project:{project_id}:{name}")
