@@ -155,6 +155,7 @@ class Git:
                 repository, self._layout, tree, sha, attempt, limits=self._limits, identity=self._identity
             )
 
+    @points
     async def salvage(self, tree: Worktree, attempt: int) -> Salvage:
         """Save everything that is not committed on the branch; the worktree stays as it is."""
         async with self._work(tree) as repository:

@@ -1,5 +1,7 @@
 """The branch of a protocol run: its worktree, the plan's files on it, commit messages, and the push."""
 
+import contextlib
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +13,8 @@ from services.worker.git.records import Remote, Worktree
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
 from shared.schemas.records import Attempt, Plan, Project, Protocol
-from shared.schemas.reports import ExecutionDone, PlanDone
+from shared.schemas.reports import ExecutionDone, PlanDone, Usage
+from shared.schemas.statuses import StopRequest
 from shared.workflow.plan_files import FOLDER
 
 R = TypeVar("R", ExecutionDone, PlanDone)
@@ -69,6 +72,18 @@ async def take_ground(doors: Doors, lease: Lease, *, keep: bool) -> Ground:
     if not keep:
         await doors.git.reset_worktree(tree, start, attempt.id)
     return Ground(project, protocol, remote, tree, start)
+
+
+@contextlib.asynccontextmanager
+async def saved_if_cancelled(doors: Doors, lease: Lease, ground: Ground) -> AsyncGenerator[None]:
+    """Save what a cancelled job leaves in the worktree: there may be no next attempt that finds it."""
+    try:
+        yield
+    except JobError:
+        if lease.why is StopRequest.CANCEL:
+            _, _, attempt = facts_of(lease)
+            await doors.git.salvage(ground.tree, attempt.id)
+        raise
 
 
 async def check_origin(doors: Doors, ground: Ground) -> None:
@@ -152,7 +167,10 @@ async def push(doors: Doors, lease: Lease, ground: Ground, sha: str) -> None:
 
 
 async def adopt(doors: Doors, lease: Lease, ground: Ground, report: type[R]) -> R | None:
-    """What an earlier attempt of this job had committed when it was lost, if the branch can still be put there."""
+    """What an earlier attempt had committed when it was lost, if the branch can still be put there.
+
+    Its thread, its files and its commit become this attempt's as well, which ends its work.
+    """
     earlier = next((each for each in reversed(lease.claim.earlier) if each.head_sha and each.result), None)
     if earlier is None or earlier.head_sha is None:
         return None
@@ -160,7 +178,11 @@ async def adopt(doors: Doors, lease: Lease, ground: Ground, report: type[R]) -> 
         return None
     _, _, attempt = facts_of(lease)
     await doors.git.reset_worktree(ground.tree, earlier.head_sha, attempt.id)
-    return msgspec.convert(earlier.result, report)
+    adopted = msgspec.convert(earlier.result, report)
+    if earlier.directory is not None:
+        await lease.note_usage(Usage(thread_id=earlier.thread_id), earlier.directory)
+    await lease.note_commit(earlier.head_sha, adopted)
+    return adopted
 
 
 async def keep_diff(doors: Doors, ground: Ground, folder: Path, sha: str) -> None:

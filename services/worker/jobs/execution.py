@@ -18,6 +18,7 @@ from services.worker.jobs.branch import (
     folder_of,
     keep_diff,
     push,
+    saved_if_cancelled,
     subject_of,
     take_ground,
     trailers,
@@ -40,16 +41,17 @@ async def execute(doors: Doors, lease: Lease) -> ExecutionDone:
     resume = lease.claim.resume
     parked = resume is not None and resume.state is AttemptState.PARKED
     ground = await take_ground(doors, lease, keep=parked)
-    report = await adopt(doors, lease, ground, ExecutionDone)
-    if report is None:
-        await check_origin(doors, ground)
-        ground = await write_plan(doors, lease, ground)
-        report = await _new_work(doors, lease, ground, parked=parked)
-    if report.head_sha is None:
-        return report
-    await push(doors, lease, ground, report.head_sha)
-    fp("execution_pushed")
-    return replace(report, pushed=True)
+    async with saved_if_cancelled(doors, lease, ground):
+        report = await adopt(doors, lease, ground, ExecutionDone)
+        if report is None:
+            await check_origin(doors, ground)
+            ground = await write_plan(doors, lease, ground)
+            report = await _new_work(doors, lease, ground, parked=parked)
+        if report.head_sha is None:
+            return report
+        await push(doors, lease, ground, report.head_sha)
+        fp("execution_pushed")
+        return replace(report, pushed=True)
 
 
 async def _new_work(doors: Doors, lease: Lease, ground: Ground, *, parked: bool) -> ExecutionDone:
