@@ -241,12 +241,16 @@ class House:
 
 def _play() -> dict[str, object]:
     """What the model says to the real Codex: the same four steps as the fake plans."""
-    execute = r"^DeksdenFlow request: execute step (?P<step>\d\d)"
+    execute, qa = r"^DeksdenFlow request: execute step (?P<step>\d\d)", "^DeksdenFlow request: qa"
     work = {"command": "echo half > step-{{step}}.txt; echo whole >> step-{{step}}.txt"}
     return {
         "conversations": [
-            {"match": {"prompt": "^DeksdenFlow request: plan"}, "turns": [{"answer": codex_fake.PLAN}]},
-            {"match": {"prompt": execute}, "turns": [work, {"answer": codex_fake.DONE}]},
-            {"match": {"prompt": "^DeksdenFlow request: qa"}, "turns": [{"answer": codex_fake.VERDICT}]},
+            {"match": {"prompt": "^DeksdenFlow request: plan"}, "turns": [{"answer": codex_fake.PLAN}], "repeat": True},
+            {"match": {"prompt": execute}, "turns": [work, {"answer": codex_fake.DONE}], "repeat": True},
+            {
+                "match": {"prompt": qa},
+                "turns": [{"answer": codex_fake.VERDICT}],
+                "repeat": True,
+            },
         ]
     }
