@@ -360,6 +360,10 @@ async def test_a_commit_that_could_not_be_pushed_is_adopted_by_the_next_attempt_
         assert len(shop.model.requests) == asked
         assert len(await shop.events("step_completed")) == 1
         assert len(shop.subjects()) == 2
+        _, second = await shop.attempts()
+        same = ("head_sha", "thread_id", "directory")
+        assert [second[name] for name in same] == [first[name] for name in same]
+        assert (second["state"], second["input_tokens"]) == ("succeeded", 0)
 
 
 async def test_a_retry_only_pushes_when_all_that_failed_was_the_push(ground_floor: Path) -> None:
