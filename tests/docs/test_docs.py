@@ -1,6 +1,7 @@
 """The documentation says what the code does: its generated parts are as `make docs` writes them."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -30,3 +31,11 @@ def test_every_file_that_a_page_links_to_is_there() -> None:
             target = part.partition(")")[0]
             if not target.startswith(("http", "#")):
                 assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    page = (ROOT / "services" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_[a-z_]+)`", page)
+    assert named
+    missing = [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")]
+    assert not missing
