@@ -113,7 +113,7 @@ class Worker:
 
     async def _hold(self, lease: Lease) -> None:
         kind, began = lease.claim.job.kind, time.monotonic()
-        log.info("job_started", kind=kind, attempt=lease.claim.job.attempt)
+        log.info("job_started", kind=kind, number=lease.claim.job.attempt)
         async with lease.kept():
             ending = await self._do(lease)
             await self._release(lease, ending)
