@@ -23,6 +23,11 @@ class Service:
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **environment}
         self._process: subprocess.Popen[str] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-codex.lock", "requirements-dev.lock")
+PEERS = tuple(str(path.relative_to(ROOT).with_suffix(".lock")) for path in sorted((ROOT / "bench/peers").glob("*.in")))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -22,7 +23,7 @@ def entries(lock: str) -> dict[str, frozenset[str]]:
     return {head.strip(): frozenset(hash_.strip() for hash_ in hashes) for head, *hashes in parts}
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, *PEERS])
 def test_a_lock_names_versions_and_hashes_and_nothing_else(lock: str) -> None:
     for head, hashes in entries(lock).items():
         requirement = Requirement(head)
@@ -38,6 +39,8 @@ def test_each_lock_lies_within_the_next(smaller: str, larger: str) -> None:
 
 
 def wanted(lock: str) -> list[str]:
+    if lock not in LOCKS:
+        return (ROOT / lock).with_suffix(".in").read_text().split()
     everything = list(PROJECT["project"]["dependencies"])
     if lock != LOCKS[0]:
         everything += PROJECT["project"]["optional-dependencies"]["codex"]
@@ -46,7 +49,7 @@ def wanted(lock: str) -> list[str]:
     return everything
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, *PEERS])
 def test_a_lock_has_what_the_project_asks_for(lock: str) -> None:
     locked = {canonicalize_name(r.name): r for r in map(Requirement, entries(lock))}
     for text in wanted(lock):
