@@ -1,0 +1,16 @@
+"""The storm in a minute; `make chaos` is the long one."""
+
+import pytest
+
+from tests.chaos.house import Plan, weather
+
+SHORT = Plan(seed=2026, runs=5, kills=20, real=2, at_once=5, every_s=0.7, patience_s=80)
+
+
+@pytest.mark.timeout(240)
+async def test_runs_end_completed_and_exactly_once_whatever_is_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = await weather(SHORT, print)
+    assert not outcome.wrong, "\n".join([f"seed {SHORT.seed}", *outcome.wrong])
+    assert outcome.completed >= SHORT.runs
+    assert outcome.kills.total() >= SHORT.kills
+    assert outcome.events["step_completed"] == 4 * outcome.completed
