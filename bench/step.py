@@ -157,8 +157,10 @@ async def _one(client: httpx.AsyncClient, number: int, notes: Path) -> dict[str,
     done = await until(lambda each: each["status"] in {"needs_qa", "failed"}, client, f"/steps/{step['id']}")
     if done["status"] == "failed":
         raise RuntimeError(f"the step failed: {await ask(client, 'GET', '/queues/jobs?limit=1')}")
-    lines = (line.split() for line in notes.read_text().splitlines()[before:])
-    spans = [Span(int(begin), int(end), kind) for kind, begin, end in lines]
+    spans = _spans(notes, before)
+    while not any(span.kind == "release" for span in spans):  # noted just after everybody can see it
+        await asyncio.sleep(0.01)
+        spans = _spans(notes, before)
     claimed = next(span for span in spans if span.kind == "claim")
     released = next(span for span in spans if span.kind == "release")
     whole = Span(posted, released.end)
@@ -173,6 +175,11 @@ async def _one(client: httpx.AsyncClient, number: int, notes: Path) -> dict[str,
     }
     parts["the worker itself: files, /proc, events"] = rest - sum(parts.values())
     return {"whole": _length([whole]), "rest": rest, "git": _length([s for s in given if s.kind == "git"]), **parts}
+
+
+def _spans(notes: Path, before: int) -> list[Span]:
+    lines = (line.split() for line in notes.read_text().splitlines()[before:])
+    return [Span(int(begin), int(end), kind) for kind, begin, end in lines]
 
 
 def _length(spans: Sequence[Span]) -> float:
