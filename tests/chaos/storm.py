@@ -81,7 +81,7 @@ class Storm:
     async def stop_worker(self) -> None:
         """It is asked to: it parks what runs, and ends with 0."""
         worker = self._one("worker")
-        if worker.listens and worker.send(signal.SIGTERM, "stopped"):
+        if worker.listens and not worker.expected and worker.send(signal.SIGTERM, "stopped"):
             self.faults["SIGTERM"] += 1
 
     async def freeze_worker(self) -> None:
