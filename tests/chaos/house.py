@@ -42,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     real: int
     at_once: int = 5
     every_s: float = 0.8
-    patience_s: float = 150.0
+    # So long may nothing new be told of a run, until it counts as stuck.
+    patience_s: float = 60.0
 
 
 class Outcome(msgspec.Struct, kw_only=True):

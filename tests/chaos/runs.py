@@ -99,11 +99,14 @@ class Caller:
         )
 
     async def ended(self, run: Run) -> None:
-        """Returns when the run is completed; every other end, and none in time, is a Stuck."""
+        """Returns when the run is completed; every other end, and a run of which nothing new is told, is a Stuck."""
         path = f"/protocols/{run.protocol_id}"
-        end = time.monotonic() + self._patience_s
+        end, newest = time.monotonic() + self._patience_s, 0
         while True:
             protocol = await self.ask("GET", path)
+            (last,) = await self.ask("GET", f"{path}/events?limit=1")
+            if last["id"] != newest:
+                end, newest = time.monotonic() + self._patience_s, last["id"]
             if protocol["status"] == "completed":
                 return
             if protocol["status"] in AT_REST or time.monotonic() > end:
