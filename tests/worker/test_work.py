@@ -4,8 +4,11 @@ import asyncio
 import shutil
 from pathlib import Path
 
+import pytest
+
+from services.worker.jobs import execution
 from services.worker.lease import Lease
-from shared.errors import Category
+from shared.errors import Category, JobError
 from shared.schemas.reports import ExecutionDone, Failed
 from shared.workflow import jobs as verbs
 from shared.workflow.door import Silence, Workflow
@@ -237,6 +240,20 @@ async def test_who_lost_the_lease_while_he_was_asleep_commits_nothing(ground_flo
             await work
         assert await shop.doors.git.head(1, NAME) == start
         assert not shop.origin.head(NAME)
+
+
+async def test_who_slept_for_longer_than_his_lease_leaves_the_worktree_to_his_successor(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor, answered(FIRST, done(), HELLO)) as shop:
+        await shop.open("Greet", "Bow")
+        await shop.execute()
+        await shop.call(approve_step, 1)
+        asleep = await _held(shop)
+        await shop.change("UPDATE jobs SET token = token + 1 WHERE state = 'running'")
+        (shop.worktree / "two.txt").write_text("by the agent of the successor")
+        with pytest.raises(JobError):
+            await execution.execute(shop.doors, asleep)
+        assert (shop.worktree / "two.txt").exists()
+        assert not shop.salvaged()
 
 
 async def test_of_two_workers_that_hear_the_same_bell_one_takes_the_job(ground_floor: Path) -> None:

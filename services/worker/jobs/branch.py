@@ -66,6 +66,8 @@ async def take_ground(doors: Doors, lease: Lease, *, keep: bool) -> Ground:
     start = protocol.head_sha
     if start is None:
         start = (await doors.git.setup_mirror(project.id, remote, protocol.base_branch)).base_sha
+    # Who slept for longer than his lease must not put the worktree back under the agent of his successor.
+    await lease.confirm()
     tree = await doors.git.create_worktree(
         project.id, protocol.protocol_name, protocol.branch, start, known_head=protocol.head_sha
     )

@@ -87,6 +87,7 @@ async def _commit(
         answer.commit_type, answer.commit_scope, answer.commit_subject, ground.protocol, step.step_index
     )
     message = f"{subject}\n\n{answer.summary.strip()}\n\n{trailers(lease)}"
+    await lease.confirm()
     sha = await doors.git.commit(ground.tree, message, expected_parent=ground.start_sha)
     if sha is None:
         raise JobError(Category.GIT, "The changes were gone when they should have been committed.")
