@@ -243,11 +243,12 @@ class House:
 def _play() -> dict[str, object]:
     """What the model says to the real Codex: the same four steps as the fake plans."""
     execute, qa = r"^DeksdenFlow request: execute step (?P<step>\d\d)", "^DeksdenFlow request: qa"
+    # Twice: a thread that is cut off at the first goes on with the second, as a model does that looks what is there.
     work = {"command": "echo half > step-{{step}}.txt; echo whole >> step-{{step}}.txt"}
     return {
         "conversations": [
             {"match": {"prompt": "^DeksdenFlow request: plan"}, "turns": [{"answer": codex_fake.PLAN}], "repeat": True},
-            {"match": {"prompt": execute}, "turns": [work, {"answer": codex_fake.DONE}], "repeat": True},
+            {"match": {"prompt": execute}, "turns": [work, work, {"answer": codex_fake.DONE}], "repeat": True},
             {
                 "match": {"prompt": qa},
                 "turns": [{"answer": codex_fake.VERDICT}],
