@@ -74,6 +74,7 @@ class WakingWorker(Worker):
         # What was rung for since the last round, and whether anything else may lie in the queue.
         self._rung: deque[bytes] = deque(maxlen=slots)
         self._behind = True
+        self._look_at = time.monotonic()
         self._failing = False
         self.last_tick = float("-inf")
 
@@ -85,7 +86,7 @@ class WakingWorker(Worker):
                 self._woken.clear()
                 await self._round()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.poll_delay_s):
+                    async with asyncio.timeout_at(self._look_at):
                         await self._woken.wait()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
@@ -139,7 +140,8 @@ class WakingWorker(Worker):
         rung = [*self._rung]
         self._rung.clear()
         try:
-            if self._behind or time.monotonic() - self.last_tick >= self.poll_delay_s:
+            if self._behind or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + self.poll_delay_s
                 self._behind = self._behind or bool(rung)  # until a look with a free slot says otherwise
                 await self._poll_iteration()
                 self.last_tick = time.monotonic()
