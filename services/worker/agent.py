@@ -138,6 +138,7 @@ class Agent:
         lock = self._root / "locks" / f"agent-{ask.worktree.project_id}-{ask.worktree.name}"
         lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = None if settings.codex_api_key is None else settings.codex_api_key.reveal()
+        secrets_of_projects = (Path(name) for name in lease.claim.secret_files)
         return CodexRequest(
             binary=binary.path,
             mode=ask.mode,
@@ -155,7 +156,12 @@ class Agent:
             sandbox=Sandbox.OFF if settings.codex_sandbox == "off" else Sandbox.REQUIRED,
             step_timeout_s=settings.step_timeout_s,
             silence_timeout_s=settings.silence_timeout_s,
-            denied=(self._root, *_database_files(settings.db_path.absolute()), *settings.secret_files()),
+            denied=(
+                self._root,
+                *_database_files(settings.db_path.absolute()),
+                *settings.secret_files(),
+                *secrets_of_projects,
+            ),
         )
 
 

@@ -92,6 +92,12 @@ def secret(tx: Tx, project_id: int, name: str) -> Secret | None:
     return tx.load(Secret, "SELECT * FROM secrets WHERE project_id = ? AND name = ?", (project_id, name))
 
 
+def secret_files(tx: Tx) -> tuple[str, ...]:
+    """The files that hold secrets of any project, which no agent may read."""
+    rows = tx.rows("SELECT DISTINCT file_name FROM secrets WHERE file_name IS NOT NULL ORDER BY file_name")
+    return tuple(row["file_name"] for row in rows)
+
+
 def secrets(tx: Tx, project_id: int) -> Sequence[Secret]:
     """The stored secrets of a project by name, still sealed."""
     return tx.load_all(Secret, "SELECT * FROM secrets WHERE project_id = ? ORDER BY name", (project_id,))

@@ -26,7 +26,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is the one to ask, `resume` the attempt whose Codex thread goes on and `used` what that thread has used,
     `earlier` this job's attempts before, or the one before a retry whose commit is still good. `judged_from` is the
-    commit that the step's work began at.
+    commit that the step's work began at, `secret_files` hold what no agent may read.
     """
 
     job: Job
@@ -41,6 +41,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     used: Usage = Usage()
     judged_from: str | None = None
     model: str = ""
+    secret_files: tuple[str, ...] = ()
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):

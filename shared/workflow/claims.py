@@ -42,6 +42,7 @@ def begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
         used=_used(unit, resume),
         judged_from=_judged_from(unit, step) if job.kind is JobKind.QA else None,
         model=model,
+        secret_files=projects.secret_files(unit.tx),
     )
 
 

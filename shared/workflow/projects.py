@@ -13,6 +13,9 @@ from shared.schemas.statuses import EventType, JobKind, Provider
 from shared.workflow import find
 from shared.workflow.unit import Unit
 
+# The secrets of a project that something uses.
+SECRET_NAMES = ("forge_token",)
+
 
 def register_project(
     unit: Unit,
@@ -85,7 +88,9 @@ def set_up_project(unit: Unit, project_id: int) -> Job:
 def put_secret(
     unit: Unit, project_id: int, name: str, *, sealed: bytes | None = None, file_name: str | None = None
 ) -> None:
-    """Store a secret, sealed by the caller, or the name of a file that holds it."""
+    """Store a secret, sealed by the caller, or the name of a file that holds it; only names that something uses."""
+    if name not in SECRET_NAMES:
+        raise Invalid(f"No secret {name!r} is ever used; there is {', '.join(SECRET_NAMES)}.")
     project = find.project(unit.tx, unit.caller.project_id, project_id)
     projects.put_secret(unit.tx, project_id, name, sealed=sealed, file_name=file_name)
     unit.say(EventType.SECRET_SET, project, name=name, stored="sealed" if file_name is None else "file")

@@ -148,3 +148,9 @@ async def test_no_answer_and_no_log_line_repeats_a_secret(house: House, admin: h
     for secret in (canary, token, hook, TOKEN):
         assert secret not in logged.getvalue()
     assert logged.getvalue().count('"status": 401') == 2
+
+
+async def test_a_secret_that_nothing_would_use_is_refused(house: House, admin: httpx.AsyncClient) -> None:
+    answer = await admin.put(f"/projects/{await house.project()}/secrets/forge_tokne", json={"value": "x"})
+    assert answer.status_code == 400
+    assert "forge_token" in answer.json()["detail"]

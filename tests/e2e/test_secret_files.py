@@ -25,3 +25,20 @@ async def test_the_agent_cannot_read_the_file_of_a_secret_wherever_it_lies(tmp_p
         seen = content_of(origin, run["branch"], "seen.txt")
     assert "nothing special" in seen, "it could look beside it"
     assert "9876543210" not in seen
+
+
+@pytest.mark.skipif(not sandbox_works(), reason="this machine allows no user namespaces")
+async def test_the_agent_cannot_read_the_file_of_a_projects_secret_either(tmp_path: Path) -> None:
+    given = tmp_path / "tokens" / "forge"
+    given.parent.mkdir()
+    given.write_text("ghp_ourtoken0123456789\n")
+    origin = make_origin(tmp_path / "origin.git", {"notes.txt": b"one\n"})
+    look = f"{{ rev {given}; echo looked; }} > seen.txt 2>&1; true"
+    script = [answered("execute step 01", done("look"), {"command": look}), answered("qa step 01", verdict())]
+    async with open_house(tmp_path / "house", *script) as house:
+        project = await house.register(origin)
+        await house.http.put(f"/projects/{project}/secrets/forge_token", json={"file_name": str(given)})
+        run = await house.finish((await house.with_steps(project, "Look"))["id"])
+        seen = content_of(origin, run["branch"], "seen.txt")
+    assert "looked" in seen
+    assert "9876543210" not in seen

@@ -99,9 +99,9 @@ def test_a_changed_policy_is_not_that_of_open_protocols(ground: Ground):
 
 def test_secrets_tokens_and_hooks_are_events_without_their_secrets(ground: Ground):
     project = ground.project()
-    ground.run(verbs.put_secret, project.id, "forge", sealed=b"sealed-bytes")
-    ground.run(verbs.put_secret, project.id, "other", file_name="forge.txt")
-    ground.run(verbs.delete_secret, project.id, "other")
+    ground.run(verbs.put_secret, project.id, "forge_token", sealed=b"sealed-bytes")
+    ground.run(verbs.put_secret, project.id, "forge_token", file_name="forge.txt")
+    ground.run(verbs.delete_secret, project.id, "forge_token")
     token = ground.run(verbs.add_token, project.id, name="ci", prefix="dk_ab", token_hash="the-hash", expires_at=None)
     ground.run(verbs.revoke_token, project.id, token.id)
     ground.run(
@@ -116,8 +116,8 @@ def test_secrets_tokens_and_hooks_are_events_without_their_secrets(ground: Groun
     ("verb", "more"),
     [
         (verbs.set_up_project, {}),
-        (verbs.put_secret, {"name": "x", "sealed": b""}),
-        (verbs.delete_secret, {"name": "x"}),
+        (verbs.put_secret, {"name": "forge_token", "sealed": b""}),
+        (verbs.delete_secret, {"name": "forge_token"}),
         (verbs.add_token, {"name": "x", "prefix": "", "token_hash": "", "expires_at": None}),
         (verbs.revoke_token, {"token_id": 1}),
         (verbs.add_hook, {"provider": Provider.GITHUB, "key": "k", "scheme": "hmac", "sealed": None}),
