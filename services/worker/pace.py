@@ -21,7 +21,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     patience_s: float = 30.0
     # How long a dispatch stays marked as taken after the worker that took it died. The mark is renewed by nobody:
     # should it run out during the work, the dispatch is taken again and the claim says no.
-    mark_s: float = 60.0
+    mark_s: float = 10.0
 
 
 PACE = Pace()
