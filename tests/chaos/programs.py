@@ -80,7 +80,7 @@ class Keeper:
         self.wrong: list[str] = []
         # No process ends by itself, but where the disk is full it may refuse to start.
         self.excused_until = 0.0
-        # While this says so, nobody is killed.
+        # While this says so, nobody is killed, but at a point that nobody died at yet.
         self.spares: Callable[[], bool] = lambda: False
         self._chance = chance
         self._todo: dict[str, list[str]] = {kind: [] for kind in points}
@@ -99,7 +99,7 @@ class Keeper:
                 self._count(program, program.process.returncode)
                 program.restart_at = now + self._chance.uniform(0, 0.4)
             elif now >= program.restart_at:
-                program.start(self._next_point(program.kind) if arm and not self.spares() else "")
+                program.start(self._next_point(program.kind) if arm else "")
 
     def stop(self, within: float = 40) -> None:
         """Ask all to end well, and count whoever does not."""
@@ -129,16 +129,15 @@ class Keeper:
             self.wrong.append(f"{program.name} ended with {code}: {program.tail()}")
 
     def _next_point(self, kind: str) -> str:
-        """Each name in its turn, those that nobody died of first; now and then none."""
-        if self._chance.random() < 0.15:
+        """Each name in its turn until somebody died at it; then now and then any, the second or third time too."""
+        if not self._todo[kind]:
+            self._todo[kind] = [name for name in self.points[kind] if not self.fired[name]]
+            self._chance.shuffle(self._todo[kind])
+        if self._todo[kind]:
+            return self._todo[kind].pop()
+        if self.spares() or self._chance.random() < 0.5:
             return ""
-        todo = self._todo[kind]
-        if not todo:
-            todo.extend(self.points[kind])
-            self._chance.shuffle(todo)
-            todo.sort(key=lambda name: -self.fired[name])
-        name = todo.pop()
-        return f"{name}:{self._chance.choice((1, 2, 3)) if self.fired[name] else 1}"
+        return f"{self._chance.choice(self.points[kind])}:{self._chance.choice((1, 2, 3))}"
 
 
 def free_port() -> int:

@@ -16,10 +16,10 @@ from tests.fakes.redis_server import RedisServer
 
 # How often each comes, among all.
 WEIGHTS = {
-    "kill_worker": 12,
-    "kill_api": 5,
-    "kill_webhooks": 4,
-    "kill_redis": 5,
+    "kill_worker": 8,
+    "kill_api": 3,
+    "kill_webhooks": 2,
+    "kill_redis": 4,
     "kill_agent": 4,
     "kill_supervisor": 3,
     "stop_worker": 4,
