@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help test chaos demo bench docs fmt lock clean checks lint format types imports
+.PHONY: help test chaos demo bench docs picture fmt lock clean checks lint format types imports
 
 PY := .venv/bin/python
 WORKERS ?= auto
@@ -33,6 +33,9 @@ bench: ## measure, beside other servers and queues, and print the tables
 
 docs: ## write the generated parts of the documentation
 	@$(call need,$(DEV))$(PY) scripts/docs.py
+
+picture: ## draw the README's picture anew, from a demo
+	@$(call need,$(CODEX))$(PY) -m services.local demo --record docs/demo.svg
 
 fmt: ## format, and repair what ruff can repair
 	@$(call need,$(DEV))$(PY) -m ruff check --quiet --fix . ; $(PY) -m ruff format .
