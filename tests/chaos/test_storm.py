@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.house import Plan, weather
 
-SHORT = Plan(seed=2026, runs=5, kills=20, real=2, at_once=5, every_s=0.7, patience_s=60)
+SHORT = Plan(seed=2026, runs=4, kills=18, real=2, at_once=4, every_s=0.7, patience_s=60)
 
 
 @pytest.mark.timeout(240)
