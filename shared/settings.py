@@ -102,7 +102,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     codex_bin: Annotated[
         FilePath | None, _doc("The Codex executable. Default: the installed wheel's, else `codex` on `PATH`.")
     ] = None
-    codex_api_key: Annotated[Secret | None, _doc("API key for Codex. Unset, `services.local` takes your own Codex login.")] = None
+    codex_api_key: Annotated[
+        Secret | None, _doc("API key for Codex. Unset, `services.local` takes your own Codex login.")
+    ] = None
     codex_sandbox: Annotated[Sandbox, _doc("`off` runs Codex without its sandbox; only inside one of your own.")] = (
         "required"
     )

@@ -95,7 +95,7 @@ class Plan(Record, frozen=True):
     created_at: int
 
 
-class StepRun(Record, frozen=True):
+class StepRun(Record, frozen=True, kw_only=True):
     """One step of the plan.
 
     `start_sha` is the known point that the current execution starts from, `head_sha` the commit that it made.
@@ -111,25 +111,25 @@ class StepRun(Record, frozen=True):
     file_name: str
     instructions: str
     depends_on: tuple[int, ...]
-    model: str | None
-    status: StepStatus
-    phase: Phase | None
-    reason: Reason | None
-    summary: str | None
-    feedback: str | None
-    thread_id: str | None
-    start_sha: str | None
-    head_sha: str | None
-    executions: int
-    continuations: int
-    repairs: int
-    retries: int
-    qa_asks: int
-    version: int
+    model: str | None = None
+    status: StepStatus = StepStatus.PENDING
+    phase: Phase | None = None
+    reason: Reason | None = None
+    summary: str | None = None
+    feedback: str | None = None
+    thread_id: str | None = None
+    start_sha: str | None = None
+    head_sha: str | None = None
+    executions: int = 0
+    continuations: int = 0
+    repairs: int = 0
+    retries: int = 0
+    qa_asks: int = 0
+    version: int = 1
     created_at: int
     updated_at: int
-    started_at: int | None
-    finished_at: int | None
+    started_at: int | None = None
+    finished_at: int | None = None
 
 
 class Job(Record, frozen=True):

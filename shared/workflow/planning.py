@@ -8,7 +8,7 @@ from shared.errors import Category
 from shared.repository import protocols, steps
 from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.reports import PlanDone, PlannedStep
-from shared.schemas.statuses import EventType, Phase, ProtocolStatus, Reason, StepStatus
+from shared.schemas.statuses import EventType, Phase, ProtocolStatus, Reason
 from shared.states.protocol import ProtocolTrigger
 from shared.workflow import plan_files, progress
 from shared.workflow.moves import move_protocol, save_protocol
@@ -59,25 +59,8 @@ def _step(unit: Unit, protocol: Protocol, index: int, planned: PlannedStep) -> S
         file_name=plan_files.file_name(index, planned.title),
         instructions=planned.instructions,
         depends_on=planned.depends_on,
-        model=None,
-        status=StepStatus.PENDING,
-        phase=None,
-        reason=None,
-        summary=None,
-        feedback=None,
-        thread_id=None,
-        start_sha=None,
-        head_sha=None,
-        executions=0,
-        continuations=0,
-        repairs=0,
-        retries=0,
-        qa_asks=0,
-        version=1,
         created_at=unit.now,
         updated_at=unit.now,
-        started_at=None,
-        finished_at=None,
     )
 
 
