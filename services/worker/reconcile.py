@@ -192,7 +192,7 @@ class Reconciler:
         silent = self._monotonic() - self._seen[job.id].since
         if job.owner == self._ownership.owner:
             # What was claimed or released just now may be told to us before it is told to who runs it.
-            forgotten = job.id not in self._live and silent > 0
+            forgotten = job.id not in self._live and silent >= self._pace.look_s
             return "Its own worker does not know it any more." if forgotten else None
         if job.owner is not None and self._ownership.is_dead(job.owner):
             return f"Its worker {job.owner} is dead."
