@@ -137,7 +137,7 @@ class Worker:
                 stderr_tail=redact(tail),
                 again_at=self._again_at(error),
             )
-        except Exception as error:
+        except Exception as error:  # whatever a job raises ends as its failure, never as a lost job
             log.exception("job_raised")
             return Failed(category=Category.UNKNOWN, message=redact(f"{type(error).__name__}: {error}"))
 
@@ -156,7 +156,7 @@ class Worker:
             except Unavailable as refusal:
                 log.warning("release_waits", error=str(refusal))
                 await asyncio.sleep(self._pace.again_s)
-            except Exception as error:
+            except Exception as error:  # whatever a job raises ends as its failure, never as a lost job
                 log.exception("release_failed", ending=type(ending).__name__)
                 if isinstance(ending, Failed):
                     return  # the reconciler takes back what nobody holds
