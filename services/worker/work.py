@@ -156,7 +156,7 @@ class Worker:
             except Unavailable as refusal:
                 log.warning("release_waits", error=str(refusal))
                 await asyncio.sleep(self._pace.again_s)
-            except Exception as error:  # whatever a job raises ends as its failure, never as a lost job
+            except Exception as error:  # a report that is refused is told as a failure, once
                 log.exception("release_failed", ending=type(ending).__name__)
                 if isinstance(ending, Failed):
                     return  # the reconciler takes back what nobody holds
