@@ -70,6 +70,7 @@ def delivery_of(provider: Provider, headers: Headers, raw: bytes) -> Delivery:
         step_id=None,
         status=DeliveryStatus.RECEIVED,
         reason=None,
+        effect=None,
         received_at=0,
         applied_at=None,
     )

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from services.webhooks.parse import delivery_of
 from services.webhooks.verify import Key, Verdict, bare_keys, screen, verify
 from shared.errors import Forbidden, NotFound, SealError, TooMany, Unauthenticated, Unavailable
+from shared.failpoints import fp
 from shared.repository import deliveries
 from shared.repository.database import Clock, Tx
 from shared.schemas.records import Hook, HookSecret
@@ -68,6 +69,7 @@ class Reception(msgspec.Struct, frozen=True):
     async def accept(self, request: Request[Any, Any, Any], provider: Provider, address: Address) -> Response[Received]:
         """Judge the body, then store the delivery, or say that it is known."""
         headers, body = list(request.scope["headers"]), await request.body()
+        fp("delivery_read")
         verdict = verify(provider, headers, body, address.keys, self.clock())
         if verdict is not Verdict.ACCEPTED:
             raise self._refusal(request, provider, address, verdict)
@@ -75,6 +77,7 @@ class Reception(msgspec.Struct, frozen=True):
         if address.hook is not None:
             delivery = replace(delivery, hook_id=address.hook.id, project_id=address.hook.project_id)
         caller = Caller(actor=f"webhook:{provider}", request_id=request.scope["state"].get("request_id"))
+        fp("delivery_proven")
         stored, fresh = await self.flow.run(caller, receive_delivery, delivery)
         log.info("delivery", delivery=stored.id, provider=provider, kind=stored.event, fresh=fresh)
         if not fresh:
@@ -135,7 +138,7 @@ class Reception(msgspec.Struct, frozen=True):
 
 def webhook_routes(reception: Reception) -> list[HTTPRouteHandler]:
     """`POST /webhooks/{github,gitlab}/{hook_key}` and the bare `POST /webhooks/{github,gitlab}`."""
-    return [route for provider in Provider for route in _routes_of(provider, reception)]
+    return [route for provider in FORGES for route in _routes_of(provider, reception)]
 
 
 def _routes_of(provider: Provider, reception: Reception) -> list[HTTPRouteHandler]:

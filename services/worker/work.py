@@ -36,6 +36,7 @@ JOBS: dict[JobKind, Job] = {
     JobKind.QA: quality.judge,
     JobKind.OPEN_PR: chores.publish,
     JobKind.DELIVERY: chores.look_at_delivery,
+    JobKind.SYNC: chores.sync,
 }
 
 log = structlog.stdlib.get_logger(__name__)

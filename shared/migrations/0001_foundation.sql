@@ -52,7 +52,7 @@ CREATE TABLE tokens (
 CREATE TABLE hooks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL REFERENCES projects (id),
-    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab')),
+    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab', 'ci')),
     key TEXT NOT NULL UNIQUE,
     created_at INTEGER NOT NULL,
     disabled_at INTEGER
@@ -90,6 +90,9 @@ CREATE TABLE protocol_runs (
     feedback TEXT,
     pr_number INTEGER,
     pr_url TEXT,
+    pr_state TEXT CHECK (pr_state IN ('open', 'closed', 'merged')),
+    pr_at INTEGER,
+    pr_comment TEXT,
     version INTEGER NOT NULL DEFAULT 1,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -148,7 +151,7 @@ CREATE TABLE step_runs (
 
 CREATE TABLE deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab')),
+    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab', 'ci')),
     hook_id INTEGER REFERENCES hooks (id),
     delivery_key TEXT NOT NULL,
     event TEXT NOT NULL,
@@ -160,17 +163,19 @@ CREATE TABLE deliveries (
     step_id INTEGER REFERENCES step_runs (id),
     status TEXT NOT NULL CHECK (status IN ('received', 'applied', 'ignored', 'duplicate', 'failed')),
     reason TEXT,
+    effect TEXT,
     received_at INTEGER NOT NULL,
     applied_at INTEGER
 ) STRICT;
 
 CREATE UNIQUE INDEX one_delivery_per_key ON deliveries (provider, coalesce(hook_id, 0), delivery_key);
+CREATE INDEX deliveries_by_body ON deliveries (body_sha256);
 CREATE INDEX deliveries_of_step ON deliveries (step_id) WHERE step_id IS NOT NULL;
 
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL CHECK (kind IN (
-        'setup', 'plan_protocol_job', 'execute_step_job', 'run_quality_job', 'open_pr_job', 'process_delivery')),
+        'setup', 'plan_protocol_job', 'execute_step_job', 'run_quality_job', 'open_pr_job', 'process_delivery', 'sync')),
     project_id INTEGER REFERENCES projects (id),
     protocol_id INTEGER REFERENCES protocol_runs (id),
     step_id INTEGER REFERENCES step_runs (id),
@@ -263,11 +268,15 @@ CREATE TABLE facts (
     repository_id TEXT NOT NULL,
     sha TEXT NOT NULL,
     context TEXT NOT NULL,
-    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab')),
+    scope TEXT NOT NULL,
+    name TEXT NOT NULL,
+    provider TEXT NOT NULL CHECK (provider IN ('github', 'gitlab', 'ci')),
     outcome TEXT NOT NULL CHECK (outcome IN (
         'pass', 'soft_pass', 'fail', 'waiting_human', 'no_verdict', 'running', 'unknown')),
+    run_id INTEGER NOT NULL DEFAULT 0,
     run_attempt INTEGER NOT NULL DEFAULT 1,
     observed_at INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
     url TEXT,
     delivery_id INTEGER REFERENCES deliveries (id),
     details TEXT NOT NULL CHECK (json_valid(details)),

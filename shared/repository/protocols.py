@@ -73,6 +73,7 @@ def save(tx: Tx, protocol: Protocol) -> Protocol | None:
     changed = tx.run(
         "UPDATE protocol_runs SET status = ?, phase = ?, reason = ?, start_sha = ?, head_sha = ?, pushed_sha = ?,"
         " plan_revision = ?, written_revision = ?, plan_sha = ?, feedback = ?, pr_number = ?, pr_url = ?,"
+        " pr_state = ?, pr_at = ?, pr_comment = ?,"
         " version = version + 1, updated_at = ?, finished_at = ? WHERE id = ? AND version = ?",
         (
             protocol.status,
@@ -87,6 +88,9 @@ def save(tx: Tx, protocol: Protocol) -> Protocol | None:
             protocol.feedback,
             protocol.pr_number,
             protocol.pr_url,
+            protocol.pr_state,
+            protocol.pr_at,
+            protocol.pr_comment,
             tx.now,
             protocol.finished_at,
             protocol.id,

@@ -17,6 +17,7 @@ from shared.schemas.statuses import (
     Phase,
     ProtocolStatus,
     Provider,
+    PullState,
     Reason,
     StepStatus,
     StepType,
@@ -52,7 +53,8 @@ class Protocol(Record, frozen=True):
 
     `start_sha` is the base commit that the branch grew from, `head_sha` the last commit that we accepted on it,
     `pushed_sha` the last one that the remote is known to hold. `plan_revision` counts the revisions of the plan,
-    `written_revision` the last one that is on the branch.
+    `written_revision` the last one that is on the branch. `pr_at` is the forge's time of what `pr_state` tells,
+    `pr_comment` the forge's id of our one comment there.
     """
 
     id: int
@@ -76,6 +78,9 @@ class Protocol(Record, frozen=True):
     feedback: str | None
     pr_number: int | None
     pr_url: str | None
+    pr_state: PullState | None
+    pr_at: int | None
+    pr_comment: str | None
     version: int
     created_at: int
     updated_at: int
@@ -233,17 +238,24 @@ class Gate(Record, frozen=True):
 
 
 class Fact(Record, frozen=True):
-    """What a forge said of a commit, as a level: the newest word on one context."""
+    """What a forge said of a commit, as a level: the newest word on one context (`shared.schemas.forge.CiWord`).
+
+    `observed_at` is the forge's time, 0 when it told none; `received_at` is ours.
+    """
 
     id: int
     project_id: int
     repository_id: str
     sha: str
     context: str
+    scope: str
+    name: str
     provider: Provider
     outcome: Outcome
+    run_id: int
     run_attempt: int
     observed_at: int
+    received_at: int
     url: str | None
     delivery_id: int | None
     details: dict[str, Any]
@@ -321,6 +333,7 @@ class Delivery(Record, frozen=True):
     step_id: int | None
     status: DeliveryStatus
     reason: str | None
+    effect: str | None
     received_at: int
     applied_at: int | None
 

@@ -5,8 +5,9 @@ from typing import Any, Literal
 import msgspec
 
 from shared.errors import Category
+from shared.schemas.forge import PullWord, Repository, Said, Word
 from shared.schemas.records import Attempt, Job, Plan, Project, Protocol, StepRun
-from shared.schemas.statuses import DeliveryStatus, StepType
+from shared.schemas.statuses import StepType
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,22 +96,40 @@ class QaDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublishDone(msgspec.Struct, frozen=True, kw_only=True):
-    """The branch is at the remote; `note` says what was not done."""
+    """The branch is at the remote; `note` says what was not done.
+
+    `pull` is the PR or MR as it stands now, `comment` the forge's id of our one comment there.
+    """
 
     sha: str
     pushed: bool
     note: str
     url: str | None = None
+    pull: PullWord | None = None
+    comment: str | None = None
 
 
 class DeliveryDone(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a delivery."""
+    """What a delivery says; `seen` is what the forge or the origin says itself, read again because of it.
 
-    status: DeliveryStatus
+    Without `said` the delivery could not be read, and `reason` tells why.
+    """
+
+    said: Said | None
+    seen: tuple[Word, ...] = ()
     reason: str | None = None
 
 
-Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryDone
+class SyncDone(msgspec.Struct, frozen=True, kw_only=True):
+    """What the forge says now of a protocol's PR and commits; `logs` are tails of red jobs, by their context."""
+
+    seen: tuple[Word, ...] = ()
+    repository: Repository | None = None
+    logs: dict[str, str] = {}
+    note: str | None = None
+
+
+Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryDone | SyncDone
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,6 +55,7 @@ class JobKind(StrEnum):
     QA = "run_quality_job"
     OPEN_PR = "open_pr_job"
     DELIVERY = "process_delivery"
+    SYNC = "sync"
 
     @property
     def writes_branch(self) -> bool:
@@ -203,6 +204,15 @@ class Provider(StrEnum):
 
     GITHUB = "github"
     GITLAB = "gitlab"
+    CI = "ci"
+
+
+class PullState(StrEnum):
+    """Where a pull or merge request stands."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    MERGED = "merged"
 
 
 class DeliveryStatus(StrEnum):
@@ -286,5 +296,15 @@ class EventType(StrEnum):
     ATTEMPT_KILLED = "attempt_killed"
     OPEN_PR_ENQUEUED = "open_pr_enqueued"
     BRANCH_PUSHED = "branch_pushed"
+    BRANCH_ADOPTED = "branch_adopted"
+    BRANCH_RESET = "branch_reset"
+    PR_OPENED = "pr_opened"
+    PR_READY = "pr_ready"
+    CI_TRIGGERED = "ci_triggered"
+    REPOSITORY_LEARNED = "repository_learned"
+    SYNC_ENQUEUED = "sync_enqueued"
+    SYNCED = "synced"
     DELIVERY_RECEIVED = "delivery_received"
     DELIVERY_REPLAYED = "delivery_replayed"
+    DELIVERY_APPLIED = "delivery_applied"
+    DELIVERY_IGNORED = "delivery_ignored"

@@ -89,6 +89,7 @@ READY: dict[JobKind, frozenset[S]] = {
     JobKind.PLAN: frozenset({S.PLANNING}),
     JobKind.EXECUTE: frozenset({S.RUNNING}),
     JobKind.QA: frozenset({S.RUNNING}),
+    JobKind.SYNC: frozenset(OPEN),
     JobKind.OPEN_PR: frozenset({S.PLANNED, S.RUNNING, S.BLOCKED, S.COMPLETED}),
 }
 

@@ -17,6 +17,7 @@ from shared.schemas.reports import (
     QaDone,
     SetupDone,
     Stopped,
+    SyncDone,
 )
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, JobState, Phase, Reason
 from shared.workflow import deliveries, execution, line, planning, publishing, quality
@@ -118,7 +119,7 @@ def _give_up(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> No
             publishing.not_published(unit, job, ending.category, ending.message)
         case JobKind.DELIVERY:
             deliveries.settle_delivery(unit, job.delivery_id or 0, DeliveryStatus.FAILED, ending.message)
-        case JobKind.SETUP:
+        case JobKind.SETUP | JobKind.SYNC:
             pass
 
 
@@ -179,7 +180,9 @@ def _done(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None:
         case SetupDone():
             publishing.set_up(unit, job, ending)
         case DeliveryDone():
-            deliveries.settle_delivery(unit, job.delivery_id or 0, ending.status, ending.reason)
+            deliveries.settle_delivery(unit, job.delivery_id or 0, DeliveryStatus.IGNORED, ending.reason)
+        case SyncDone():
+            pass
         case _:
             raise TypeError(type(ending).__name__)
 

@@ -31,7 +31,7 @@ def cancel_job(unit: Unit, job_id: int) -> Job:
             quality.give_up(unit, job, Category.CANCELLED, message)
         case JobKind.DELIVERY:
             deliveries.settle_delivery(unit, job.delivery_id or 0, DeliveryStatus.FAILED, message)
-        case JobKind.SETUP | JobKind.OPEN_PR:
+        case JobKind.SETUP | JobKind.OPEN_PR | JobKind.SYNC:
             pass
     return jobs.expect(unit.tx, job_id)
 
@@ -56,6 +56,8 @@ def retry_job(unit: Unit, job_id: int) -> Job:
             protocols.open_pr(unit, job.protocol_id or 0)
         case JobKind.SETUP:
             projects.set_up_project(unit, job.project_id or 0)
+        case JobKind.SYNC:
+            raise Conflict("A sync is not repeated; ask for a new one.", status_now=job.state, allowed_actions=())
         case JobKind.DELIVERY:
             deliveries.replay_delivery(unit, job.delivery_id or 0)
     return jobs.newest_like(unit.tx, job)

@@ -5,8 +5,7 @@ from services.worker.jobs.branch import reach
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
 from shared.failpoints import fp
-from shared.schemas.reports import DeliveryDone, PublishDone, SetupDone
-from shared.schemas.statuses import DeliveryStatus
+from shared.schemas.reports import DeliveryDone, PublishDone, SetupDone, SyncDone
 
 
 async def set_up(doors: Doors, lease: Lease) -> SetupDone:
@@ -33,4 +32,9 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
 async def look_at_delivery(doors: Doors, lease: Lease) -> DeliveryDone:  # noqa: ARG001  the shape of every job
     """Record that the delivery was received; it changes nothing."""
     fp("delivery_looked_at")
-    return DeliveryDone(status=DeliveryStatus.RECEIVED, reason="recorded; deliveries do not change anything yet")
+    return DeliveryDone(said=None, reason="recorded; deliveries do not change anything yet")
+
+
+async def sync(doors: Doors, lease: Lease) -> SyncDone:  # noqa: ARG001  the shape of every job
+    """Ask the forge nothing yet."""
+    return SyncDone()
