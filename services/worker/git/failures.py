@@ -31,6 +31,12 @@ _CAUSES: Final = tuple(
             "the repository did not accept our credentials; store a token (or an ssh key) that may use it",
         ),
         (
+            # A lock that somebody holds there, a full disk, its own API out of reach: no rule says no.
+            r"\[remote rejected\] \((failed to (update ref|lock)|unpacker error|internal server error)|internal api",
+            Category.UPSTREAM,
+            "the origin could not take the push right now",
+        ),
+        (
             r"protected branch|pre-receive hook declined|\(hook declined\)|GH0\d\d|remote rejected",
             Category.REPOSITORY,
             "the origin refuses this push; look at its branch rules",

@@ -42,13 +42,20 @@ def test_words_in_names_of_local_files_mean_nothing() -> None:
         ("!\tabc:refs/heads/x\t[rejected] (stale info)", Category.DIVERGED),
         ("!\tabc:refs/heads/x\t[rejected] (fetch first)", Category.DIVERGED),
         ("!\tabc:refs/heads/x\t[remote rejected] (protected branch hook declined)", Category.REPOSITORY),
-        ("!\tabc:refs/heads/x\t[remote rejected] (failed to update ref)", Category.REPOSITORY),
+        ("!\tabc:refs/heads/x\t[remote rejected] (failed to update ref)", Category.UPSTREAM),
+        ("!\tabc:refs/heads/x\t[remote rejected] (unpacker error)", Category.UPSTREAM),
     ],
 )
 def test_a_rejected_push_has_its_category(line: str, category: Category) -> None:
     error = told_by_push(f"To https://forge/x\n{line}\nDone\nerror: failed to push some refs")
     assert error.category is category
     assert line.rsplit("\t", 1)[-1] in error.message
+
+
+def test_a_forge_whose_own_parts_do_not_answer_is_no_refusal() -> None:
+    told = "remote: GitLab: Internal API error (503)\n!\tabc:refs/heads/x\t[remote rejected] (pre-receive hook declined)"
+    assert told_by_push(told).retryable
+    assert not told_by_push(told.replace("Internal API error (503)", "You are not allowed to push")).retryable
 
 
 def test_a_branch_that_moved_between_two_commands_is_divergence() -> None:
