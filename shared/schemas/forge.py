@@ -1,10 +1,13 @@
 """What a forge says of a repository: the words that deliveries, polls and CI reports are all read into."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from shared.schemas.statuses import Outcome, PullState
+
+# The header that a delivery is stored with when its URL names the protocol run that it is about.
+PROTOCOL_HEADER: Final = "deksdenflow-protocol-run-id"
 
 
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
