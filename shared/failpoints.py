@@ -1,8 +1,12 @@
-"""The place for crash tests: named points in the code at which a process can be told to die as by `kill -9`."""
+"""The place for crash tests: named points in the code at which a process can be told to die as by `kill -9`.
+
+Its last word on stderr is `failpoint NAME`.
+"""
 
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,23 +15,27 @@ T = TypeVar("T")
 
 
 class Failpoints:
-    """What is armed in this process; at most one point."""
+    """What is armed in this process."""
 
     def __init__(self) -> None:
-        self._name = ""
-        self._left = 0
+        self._left: dict[str, int] = {}
 
     def arm(self, spec: str | None) -> None:
-        """`name` or `name:n`: die when the point is reached for the n-th time from now. `None` disarms."""
-        name, _, count = (spec or "").partition(":")
-        self._name, self._left = name, int(count or "1")
+        """`name` or `name:n`, or several with commas between: die where one is reached for the n-th time from now.
+
+        `None` disarms.
+        """
+        parts = (part.partition(":") for part in (spec or "").split(",") if part)
+        self._left = {name: int(count or "1") for name, _, count in parts}
 
     def reach(self, name: str) -> None:
         """Say that the process is at this point; nearly free when nothing is armed."""
-        if name != self._name:
+        if name not in self._left:
             return
-        self._left -= 1
-        if self._left <= 0:
+        self._left[name] -= 1
+        if self._left[name] <= 0:
+            with suppress(OSError):
+                os.write(2, f"\nfailpoint {name}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
 

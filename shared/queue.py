@@ -23,6 +23,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.failpoints import fp
+
 FUNCTION = "run_job"
 WAKE = "wake"
 
@@ -149,7 +151,9 @@ class Queue:
                 pipe.set(job_key_prefix + arq_id, payload, px=EXPIRES_MS, nx=True)
                 pipe.zadd(self.name, {arq_id: score}, nx=True)
                 pipe.publish(self._channel(WAKE), arq_id)
+                fp("bell_in_hand")
                 await pipe.execute()
+                fp("bell_sounded")
             return True
 
         return await self._quickly(enqueue)
@@ -159,6 +163,7 @@ class Queue:
 
         async def publish() -> bool:
             await self._redis.publish(self._channel(channel), message)
+            fp("word_said")
             return True
 
         return await self._quickly(publish)

@@ -40,7 +40,13 @@ Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:_-]+$", title="a host name or 
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", title="an address like https://host/path")]
 Model = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$", title="the name of a model")]
 Place = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$", title="a short lower-case name such as production")]
-Failpoint = Annotated[str, Meta(pattern=r"^[a-z0-9_]+(:[1-9][0-9]{0,5})?$", title="name or name:n")]
+Failpoint = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9_]+(:[1-9][0-9]{0,5})?(,[a-z0-9_]+(:[1-9][0-9]{0,5})?)*$",
+        title="name or name:n, or several with commas between",
+    ),
+]
 Networks = Annotated[tuple[str, ...], Meta(title="addresses or networks like 10.0.0.0/8, separated by commas")]
 Forges = Annotated[tuple[str, ...], Meta(title="hosts separated by commas, each host, host=github or host=gitlab")]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(title="DEBUG, INFO, WARNING or ERROR")]

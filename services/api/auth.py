@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.handlers.base import BaseRouteHandler
 
 from shared.errors import Forbidden, TooMany, Unauthenticated
+from shared.failpoints import fp
 from shared.repository import tokens
 from shared.repository.database import Database, Tx
 from shared.schemas.records import Token
@@ -83,6 +84,7 @@ class Gate:
             token, stale = await self._database.read(_find_token, hash_token(given))
             if token is not None and stale:
                 await self._database.write(_touch, token.id)
+                fp("token_touched")
         if token is None:
             raise self._failure(connection, "The project token is not valid, was revoked or has expired.")
         return Caller(actor=f"token:{token.id}", request_id=request_id, project_id=token.project_id)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from services.api.auth import ApiRequest
 from shared.errors import Conflict, Invalid, PreconditionFailed, PreconditionNeeded
+from shared.failpoints import fp
 from shared.repository import idempotency
 from shared.repository.database import Database, Tx
 from shared.schemas.answers import Answer
@@ -113,7 +114,11 @@ class Desk:
 
     async def drop(self, request: ApiRequest, verb: Callable[[Unit], None]) -> None:
         """Run a verb that leaves nothing to show."""
-        await self.flow.run(request.user, verb)
+
+        def dropped(unit: Unit) -> None:
+            verb(unit)
+
+        await self.flow.run(request.user, dropped)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -203,7 +208,9 @@ async def _ask_of(request: ApiRequest) -> Ask | None:
     if not (0 < len(key) <= MAX_KEY_CHARS and key.isascii() and key.isprintable()):
         raise Invalid(f"Idempotency-Key: 1 to {MAX_KEY_CHARS} printable ASCII characters.")
     scope = f"{request.user.actor} {request.method} {request.scope['path']}"
-    return Ask(scope=scope, key=key, sha256=hashlib.sha256(await request.body()).hexdigest())
+    body = await request.body()
+    fp("request_read")
+    return Ask(scope=scope, key=key, sha256=hashlib.sha256(body).hexdigest())
 
 
 def _known(tx: Tx, ask: Ask) -> Stored | None:

@@ -20,11 +20,18 @@ def story(spec: str | None) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("spec", "printed"), [("before_claim", ""), ("before_claim:1", ""), ("before_claim:3", "0\n1\n")]
+    ("spec", "printed"),
+    [
+        ("before_claim", ""),
+        ("before_claim:1", ""),
+        ("before_claim:3", "0\n1\n"),
+        ("nowhere,before_claim:2,before_claim_job", "0\n"),
+    ],
 )
 def test_the_process_dies_at_the_armed_point_the_nth_time(spec: str, printed: str):
     end = story(spec)
     assert (end.returncode, end.stdout) == (-signal.SIGKILL, printed)
+    assert end.stderr == "\nfailpoint before_claim\n", "its last word"
 
 
 @pytest.mark.parametrize("spec", [None, "", "after_claim", "before_claim:4"])
