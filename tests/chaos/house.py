@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import codex_cli_bin
@@ -18,12 +20,13 @@ from services.local.demo.check import agent_processes
 from services.local.scripted_model import ScriptedModel, parse_script
 from shared.repository.database import Database, open_database
 from shared.workflow.unit import Rules
+from tests.chaos.controls import KINDS, Hand
 from tests.chaos.mains import clock_of
-from tests.chaos.names import points
+from tests.chaos.names import OUT_OF_REACH, all_points, points
 from tests.chaos.programs import Keeper, Program, free_port
 from tests.chaos.runs import SECRET, TOKEN, Caller, Forge, Stuck
-from tests.chaos.storm import Storm
-from tests.chaos.verdict import of_all, of_run
+from tests.chaos.storm import FAULTS, Storm
+from tests.chaos.verdict import all_four, at_rest, of_all, of_run
 from tests.fakes import codex_fake
 from tests.fakes.redis_server import RedisServer
 from tests.waiting import eventually
@@ -31,32 +34,51 @@ from tests.waiting import eventually
 FAKE = Path(codex_fake.__file__)
 CODEX = Path(codex_cli_bin.bundled_codex_path())
 PROJECT_CONCURRENCY = 2
+# What the services say in their logs when a fault has reached them.
+FELT = {
+    "the database was full": r"database or disk is full",
+    "a file had no room": r"File too large|disk I/O error",
+    "a heart that stood still": r"has shown no life",
+    "Redis was gone": r"redis_lost",
+    "a quota was used up": r'"category": ?"quota"',
+}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done: at least so many runs and kills; `real` of the runs with the real Codex."""
+    """What is to be done: at least so many runs of four steps and kills; `real` of the runs with the real Codex.
+
+    When `thorough`, it goes on until everything was reached once: each failpoint, each control, each fault.
+    """
 
     seed: int
     runs: int
     kills: int
     real: int
+    thorough: bool = False
     at_once: int = 5
     every_s: float = 0.8
     # So long may nothing new be told of a run, until it counts as stuck.
     patience_s: float = 60.0
+    # After so long it begins nothing more, and what was not reached is told.
+    most_s: float = 1200.0
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What came of it; `wrong` is empty when every promise was kept."""
+    """What came of it; `wrong` is empty when every promise was kept.
 
-    completed: int = 0
+    `full` runs executed all of their four steps, `real` are those of them with the real Codex.
+    """
+
+    full: int = 0
     real: int = 0
+    ended: Counter[str] = msgspec.field(default_factory=Counter)
     seconds: float = 0.0
     kills: Counter[str] = msgspec.field(default_factory=Counter)
     faults: Counter[str] = msgspec.field(default_factory=Counter)
+    controls: Counter[str] = msgspec.field(default_factory=Counter)
+    felt: Counter[str] = msgspec.field(default_factory=Counter)
     fired: Counter[str] = msgspec.field(default_factory=Counter)
     events: Counter[str] = msgspec.field(default_factory=Counter)
-    unfired: list[str] = []
     wrong: list[str] = []
 
 
@@ -72,6 +94,22 @@ async def weather(plan: Plan, tell: Callable[[str], None]) -> Outcome:
     else:
         await asyncio.to_thread(subprocess.run, ["rm", "-rf", folder], check=True)
     return outcome
+
+
+def missed(
+    fired: Counter[str], controls: Counter[str], faults: Counter[str], out_of_reach: Collection[str] = OUT_OF_REACH
+) -> list[str]:
+    """What a thorough storm has to reach and did not, each in words; and what it reached though it is said not to."""
+    return [
+        *(
+            f"nobody died at the failpoint {name}"
+            for name in all_points()
+            if not fired[name] and name not in out_of_reach
+        ),
+        *(f"the failpoint {name} is within reach: take it off the list" for name in out_of_reach if fired[name]),
+        *(f"nobody did this: {kind}" for kind in KINDS if not controls[kind]),
+        *(f"this did not happen: {kind}" for kind in FAULTS if not faults[kind]),
+    ]
 
 
 class House:
@@ -95,29 +133,36 @@ class House:
         names = ("api", "webhooks", "worker-1", "worker-2")
         environment = self._environment(model_url)
         programs = [Program(name, folder, environment) for name in names]
-        self._keeper = Keeper(programs, points(), random.Random(chance.random()))
+        self._keeper = Keeper(programs, points(), random.Random(chance.random()), thorough=plan.thorough)
         self._keeper.spares = self._ahead
-        self._storm = Storm(self._keeper, redis, folder, self._workspaces, random.Random(chance.random()), plan.every_s)
+        self._caller = Caller(f"http://127.0.0.1:{self._api}", plan.patience_s)
+        self._storm = Storm(
+            self._keeper,
+            redis,
+            folder,
+            self._caller,
+            random.Random(chance.random()),
+            plan.every_s,
+        )
         self._chance = random.Random(chance.random())
+        self._began = time.monotonic()
         self._begun = 0
         self._calm = False
 
     async def stand(self) -> Outcome:
-        began = time.monotonic()
-        caller = Caller(f"http://127.0.0.1:{self._api}", self.plan.patience_s)
         forge = Forge(f"http://127.0.0.1:{self._webhooks}")
         self._keeper.start()
         tasks: list[asyncio.Task[None]] = []
         try:
-            await caller.ask("GET", "/health")
+            await self._caller.ask("GET", "/health")
             async with open_database(self._database, clock=clock_of(self._folder)) as database:
                 tasks = [
                     asyncio.create_task(self._keep()),
                     asyncio.create_task(self._storm.blow(until=lambda: self._calm)),
                     asyncio.create_task(forge.send(2.0)),
                 ]
-                lanes = [self._lane(caller, database) for _ in range(self.plan.at_once)]
-                tasks.append(asyncio.create_task(self._progress(began)))
+                lanes = [self._lane(database) for _ in range(self.plan.at_once)]
+                tasks.append(asyncio.create_task(self._progress()))
                 done = await asyncio.gather(*lanes, return_exceptions=True)
                 self.outcome.wrong.extend(repr(each) for each in done if isinstance(each, BaseException))
                 self._calm = True
@@ -128,39 +173,50 @@ class House:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             self.outcome.wrong.extend(repr(each) for each in results if isinstance(each, Exception))
             await asyncio.to_thread(self._keeper.stop)
-            await caller.close()
+            await self._caller.close()
             await forge.close()
-        self._sum_up(began)
+        self._sum_up()
         return self.outcome
 
-    async def _lane(self, caller: Caller, database: Database) -> None:
-        """One run after the other, until there were enough of them and of kills."""
+    async def _lane(self, database: Database) -> None:
+        """One run after the other, until there were enough of them and of everything else."""
         rules = Rules(project_concurrency=PROJECT_CONCURRENCY)
         while not self.outcome.wrong and not self._keeper.wrong and self._more():
             self._begun += 1
-            number = self._begun
-            real = number <= self.plan.runs and number * self.plan.real // self.plan.runs > (
-                (number - 1) * self.plan.real // self.plan.runs
-            )
+            number, share = self._begun, (self.plan.real, self.plan.runs)
+            real = number * share[0] // share[1] > (number - 1) * share[0] // share[1]
             try:
-                run = await caller.begin(number, self._folder, real=real, by_hand=number % 4 == 0)
-                await caller.ended(run)
+                run = await self._caller.begin(number, self._folder, real=real, by_hand=number % 4 == 0)
+                hand = Hand(self._caller, run, random.Random(f"{self.plan.seed}/{number}"), self.outcome.controls)
+                status = await self._caller.ended(run, hand.look)
             except Stuck as stuck:
                 self.outcome.wrong.append(str(stuck))
                 return
-            wrong = await of_run(run, database, rules, self._workspaces)
-            self.outcome.completed += 1
-            self.outcome.real += real
+            with suppress(TimeoutError):  # the verdict then tells what is left
+                await eventually(partial(at_rest, run, database), within=30)
+            wrong = await of_run(run, status, database, rules, self._workspaces)
+            full = all_four(run, status)
+            self.outcome.full += full
+            self.outcome.real += full and real
+            self.outcome.ended["four steps" if full else f"{status}, not all steps"] += 1
             if wrong:
                 self.outcome.wrong.extend(wrong)
                 return
 
     def _ahead(self) -> bool:
         """There were more kills than the runs so far should see: let them go on for a while."""
-        return self._keeper.kills.total() >= self.plan.kills * (self.outcome.completed + 1) / self.plan.runs
+        return self._keeper.kills.total() >= self.plan.kills * (self.outcome.ended.total() + 1) / self.plan.runs
 
     def _more(self) -> bool:
-        return self._begun < self.plan.runs or self._keeper.kills.total() < self.plan.kills
+        if time.monotonic() - self._began > self.plan.most_s:
+            return False
+        if self._begun < self.plan.runs or self._keeper.kills.total() < self.plan.kills:
+            return True
+        few = self.outcome.full < self.plan.runs or self.outcome.real < self.plan.real
+        return self.plan.thorough and (few or bool(self._missed()))
+
+    def _missed(self) -> list[str]:
+        return missed(self._keeper.fired, self.outcome.controls, self._storm.faults)
 
     async def _keep(self) -> None:
         while True:
@@ -190,23 +246,27 @@ class House:
 
         self.outcome.events.update(await database.read(counts))
 
-    def _sum_up(self, began: float) -> None:
+    def _sum_up(self) -> None:
         outcome = self.outcome
-        outcome.seconds = time.monotonic() - began
+        outcome.seconds = time.monotonic() - self._began
         outcome.kills, outcome.fired, outcome.faults = self._keeper.kills, self._keeper.fired, self._storm.faults
+        logs = "".join(program.log.read_text(errors="replace") for program in self._keeper.programs)
+        outcome.felt.update({what: len(re.findall(text, logs)) for what, text in FELT.items()})
         outcome.wrong = [*self._keeper.wrong, *outcome.wrong]
-        outcome.unfired = [name for names in points().values() for name in names if not outcome.fired[name]]
+        if self.plan.thorough:
+            outcome.wrong.extend(self._missed())
+            outcome.wrong.extend(f"nobody felt it: {what}" for what in FELT if not outcome.felt[what])
         if left := agent_processes(self._workspaces):
             outcome.wrong.append(f"agents are left: {left}")
 
-    async def _progress(self, began: float) -> None:
+    async def _progress(self) -> None:
+        names = all_points()
         while True:
-            kills = self._keeper.kills
+            kills, faults, controls = self._keeper.kills, self._storm.faults, self.outcome.controls
             self._tell(
-                f"{time.monotonic() - began:5.0f} s  runs {self.outcome.completed}/{self.plan.runs}"
-                f"  kills {kills.total()}/{self.plan.kills}"
-                f"  ({', '.join(f'{kind} {count}' for kind, count in sorted(kills.items()))})"
-                f"  points {len(self._keeper.fired)}"
+                f"{time.monotonic() - self._began:5.0f} s  runs {self.outcome.full}/{self.plan.runs}"
+                f"  kills {kills.total()}/{self.plan.kills}  faults {faults.total()}  controls {controls.total()}"
+                f"  points {sum(name in self._keeper.fired for name in names)}/{len(names)}"
             )
             await asyncio.sleep(2)
 
@@ -244,15 +304,16 @@ def _play() -> dict[str, object]:
     """What the model says to the real Codex: the same four steps as the fake plans."""
     execute, qa = r"^DeksdenFlow request: execute step (?P<step>\d\d)", "^DeksdenFlow request: qa"
     # Twice: a thread that is cut off at the first goes on with the second, as a model does that looks what is there.
-    work = {"command": "echo half > step-{{step}}.txt; echo whole >> step-{{step}}.txt"}
+    # Never twice the same, so that a step that is done once more changes something.
+    work = {"command": "date +'half %N' > step-{{step}}.txt; echo whole >> step-{{step}}.txt"}
+    broke = {"error": {"status": 429, "code": "insufficient_quota", "message": "You exceeded your current quota."}}
+    turns = [work, work, {"answer": codex_fake.DONE}]
+    now_and_then = tuple(range(5, 1000, 12))
     return {
         "conversations": [
             {"match": {"prompt": "^DeksdenFlow request: plan"}, "turns": [{"answer": codex_fake.PLAN}], "repeat": True},
-            {"match": {"prompt": execute}, "turns": [work, work, {"answer": codex_fake.DONE}], "repeat": True},
-            {
-                "match": {"prompt": qa},
-                "turns": [{"answer": codex_fake.VERDICT}],
-                "repeat": True,
-            },
+            {"match": {"prompt": execute, "nth": now_and_then}, "turns": [broke, *turns], "repeat": True},
+            {"match": {"prompt": execute}, "turns": turns, "repeat": True},
+            {"match": {"prompt": qa}, "turns": [{"answer": codex_fake.VERDICT}], "repeat": True},
         ]
     }

@@ -27,6 +27,7 @@ from shared.runtime import Runtime, run_service
 from shared.security import Vault, load_or_create_key
 from shared.settings import Settings
 from shared.web.server import announce, serve, stop_on_signals
+from shared.workflow import line
 from shared.workflow.door import Workflow, rules_of
 from shared.workflow.unit import Rules
 
@@ -41,6 +42,9 @@ PACE = Pace(
     patience_s=5.0,
     mark_s=1.0,
 )
+# As the pace: minutes of waiting for a quota would leave no time for anything else.
+QUOTA_MS = 1500
+SHORTEST_QUOTA_MS = 500
 MOST_PAGES = 2**30
 SMALL_BYTES = 8192
 LOOK_S = 0.05
@@ -105,5 +109,6 @@ async def main(folder: Path, name: str, settings: Settings, redactor: Redactor) 
 
 
 if __name__ == "__main__":
+    line.QUOTA_MS, line.SHORTEST_MS = QUOTA_MS, SHORTEST_QUOTA_MS
     where, which = Path(sys.argv[1]), sys.argv[2]
     sys.exit(run_service(lambda settings, redactor: main(where, which, settings, redactor)))

@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import json
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +23,11 @@ AT_REST = {"completed", "blocked", "failed", "cancelled"}
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One protocol run: whose agent it has, and whether its steps were planned or added by hand."""
+    """One protocol run: whose agent it has, and whether its steps were planned or added by hand.
+
+    `told` counts the control actions that were accepted for it, `steps` those that settled a step without its work or
+    asked for its work again, by its index.
+    """
 
     number: int
     real: bool
@@ -30,6 +36,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     protocol_id: int
     branch: str
     origin: Path
+    told: Counter[str] = msgspec.field(default_factory=Counter)
+    steps: dict[int, Counter[str]] = msgspec.field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return f"/protocols/{self.protocol_id}"
 
 
 class Stuck(AssertionError):
@@ -47,8 +59,23 @@ class Caller:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, token: str | None = None) -> Any:
+        """The answer; with `token` as the project's own client."""
+        status, answer = await self._ask(method, path, body, token)
+        if status >= 400:
+            raise AssertionError(f"{method} {path}: {status} {answer}")
+        return answer
+
+    async def may(self, path: str, body: dict[str, Any] | None = None) -> bool:
+        """Whether the action was accepted; what is too early or too late for it is no error."""
+        status, answer = await self._ask("POST", path, body, None)
+        if status >= 400 and status not in {404, 409}:
+            raise AssertionError(f"POST {path}: {status} {answer}")
+        return status < 400
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None, token: str | None) -> tuple[int, Any]:
         headers = {"idempotency-key": uuid4().hex} if method == "POST" else {}
+        headers |= {"x-project-token": token} if token else {}
         end = time.monotonic() + self._patience_s
         while True:
             try:
@@ -56,17 +83,15 @@ class Caller:
             except httpx.TransportError as error:
                 said = repr(error)
             else:
-                if answer.is_success:
-                    return answer.json()
-                said = answer.text
                 if answer.status_code < 500:
-                    raise AssertionError(f"{method} {path}: {answer.status_code} {said}")
+                    return answer.status_code, answer.json() if answer.content else None
+                said = answer.text
             if time.monotonic() > end:
                 raise Stuck(f"{method} {path} was not answered: {said}")
             await asyncio.sleep(0.1)
 
     async def begin(self, number: int, folder: Path, *, real: bool, by_hand: bool) -> Run:
-        """A new project with an origin of its own, and its run, started."""
+        """A new project with an origin of its own, and its run, started by the project's own token."""
         origin = Origin(folder / "origins" / str(number))
         await asyncio.to_thread(origin.commit, {"README.md": f"# Sample {number}\n"})
         project = await self.ask(
@@ -85,9 +110,7 @@ class Caller:
         if by_hand:
             for step in range(1, STEPS + 1):
                 await self.ask("POST", f"{path}/steps", {"step_name": f"Part {step}"})
-            await self.ask("POST", f"{path}/actions/start", {"plan": False})
-        else:
-            await self.ask("POST", f"{path}/actions/start")
+        await self._start(project["id"], path, {"plan": not by_hand})
         return Run(
             number=number,
             real=real,
@@ -98,25 +121,43 @@ class Caller:
             origin=origin.bare,
         )
 
-    async def ended(self, run: Run) -> None:
-        """Returns when the run is completed; every other end, and a run of which nothing new is told, is a Stuck."""
-        path = f"/protocols/{run.protocol_id}"
+    async def _start(self, project_id: int, path: str, body: dict[str, Any]) -> None:
+        """By a token that is made for it and revoked again; one whose text was lost on its way is made once more."""
+        tokens = f"/projects/{project_id}/tokens"
+        made = await self.ask("POST", tokens, {"name": "starter"})
+        while made["token"] is None:
+            made = await self.ask("POST", tokens, {"name": "starter"})
+        await self.ask("POST", f"{path}/actions/start", body, token=made["token"])
+        # To revoke what is revoked is no error, or it is not found: the first answer may have been lost.
+        status, answer = await self._ask("DELETE", f"{tokens}/{made['id']}", None, None)
+        if status >= 400 and status not in {404, 409}:
+            raise AssertionError(f"DELETE {tokens}: {status} {answer}")
+
+    async def ended(self, run: Run, look: Callable[[Any], Awaitable[bool]]) -> str:
+        """Returns the status that the run ended in; every end that nobody asked for is a Stuck.
+
+        `look` is given what the protocol is now, and says whether it may be as it is and wait.
+        """
         end, newest = time.monotonic() + self._patience_s, 0
         while True:
-            protocol = await self.ask("GET", path)
-            (last,) = await self.ask("GET", f"{path}/events?limit=1")
+            protocol = await self.ask("GET", run.path)
+            (last,) = await self.ask("GET", f"{run.path}/events?limit=1")
             if last["id"] != newest:
                 end, newest = time.monotonic() + self._patience_s, last["id"]
-            if protocol["status"] == "completed":
-                return
-            if protocol["status"] in AT_REST or time.monotonic() > end:
-                events = await self.ask("GET", f"{path}/events?limit=40")
-                told = "\n".join(
-                    f"  {e['event_type']} {e['from_status']}→{e['to_status']} {e['metadata']}" for e in reversed(events)
-                )
-                steps = [(s["status"], s["phase"], s["reason"]) for s in await self.ask("GET", f"{path}/steps")]
-                raise Stuck(f"run {run.number} is {protocol['status']}/{protocol['reason']}, {steps}:\n{told}")
+            wanted = await look(protocol)
+            if protocol["status"] == "completed" or (protocol["status"] == "cancelled" and wanted):
+                return str(protocol["status"])
+            if (protocol["status"] in AT_REST and not wanted) or time.monotonic() > end:
+                raise Stuck(await self._story(run, protocol))
             await asyncio.sleep(0.15)
+
+    async def _story(self, run: Run, protocol: Any) -> str:
+        events = await self.ask("GET", f"{run.path}/events?limit=40")
+        lines = [f"  {e['event_type']} {e['from_status']}→{e['to_status']} {e['metadata']}" for e in reversed(events)]
+        steps = [(s["status"], s["phase"], s["reason"]) for s in await self.ask("GET", f"{run.path}/steps")]
+        told = "\n".join(lines)
+        head = f"run {run.number} ({dict(run.told)}) is {protocol['status']}/{protocol['reason']}"
+        return f"{head}, {steps}:\n{told}"
 
 
 class Forge:

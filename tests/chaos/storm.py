@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.local.demo.check import agent_processes
+from tests.chaos.mains import PACE
 from tests.chaos.programs import Keeper, Program
+from tests.chaos.runs import Caller
 from tests.fakes.redis_server import RedisServer
 
 # How often each comes, among all.
@@ -28,24 +30,47 @@ WEIGHTS = {
     "turn_clock": 4,
     "fill_database": 2,
     "fill_disk": 2,
+    "use_up_quota": 3,
+    "stop_line": 3,
 }
+# What of it kills nobody is counted by these names.
+FAULTS = (
+    "SIGTERM",
+    "SIGSTOP",
+    "SIGSTOP longer than the lease",
+    "FLUSHALL",
+    "clock",
+    "full database",
+    "file-size limit",
+    "quota used up",
+    "line stopped",
+    "line stopped, with interrupt",
+)
 # Longer than the lease of `mains.PACE`, and shorter.
 FREEZE_S = (0.3, 3.5)
 CLOCKS_MS = (-3_600_000, -60_000, -5_000, 0, 0, 5_000, 60_000, 3_600_000)
 FULL_S = (0.2, 1.2)
+STOPPED_S = (0.2, 1.5)
 
 
 class Storm:
     """Blows until it is told to stop; `faults` counts what it did that kills nobody."""
 
     def __init__(
-        self, keeper: Keeper, redis: RedisServer, folder: Path, workspaces: Path, chance: random.Random, every_s: float
+        self,
+        keeper: Keeper,
+        redis: RedisServer,
+        folder: Path,
+        caller: Caller,
+        chance: random.Random,
+        every_s: float,
     ) -> None:
         self.faults: Counter[str] = Counter()
         self._keeper = keeper
         self._redis = redis
         self._folder = folder
-        self._workspaces = workspaces
+        self._workspaces = folder / "workspaces"
+        self._caller = caller
         self._chance = chance
         self._every_s = every_s
 
@@ -87,7 +112,7 @@ class Storm:
     async def freeze_worker(self) -> None:
         worker, seconds = self._one("worker"), self._chance.uniform(*FREEZE_S)
         if worker.send(signal.SIGSTOP):
-            self.faults["SIGSTOP"] += 1
+            self.faults["SIGSTOP longer than the lease" if seconds > PACE.silent_s else "SIGSTOP"] += 1
             await asyncio.sleep(seconds)
             worker.send(signal.SIGCONT)
 
@@ -113,6 +138,18 @@ class Storm:
         (self._folder / name).touch()
         await asyncio.sleep(self._chance.uniform(*FULL_S))
         (self._folder / name).unlink()
+
+    async def use_up_quota(self) -> None:
+        """The next agent that is a fake is told so; with the scripted model, some are in any case."""
+        (self._folder / "quota").touch()
+        self.faults["quota used up"] += 1
+
+    async def stop_line(self) -> None:
+        interrupt = self._chance.random() < 0.5
+        await self._caller.ask("POST", "/line/actions/stop", {"interrupt": interrupt})
+        self.faults["line stopped, with interrupt" if interrupt else "line stopped"] += 1
+        await asyncio.sleep(self._chance.uniform(*STOPPED_S))
+        await self._caller.ask("POST", "/line/actions/resume", {})
 
     def _one(self, kind: str) -> Program:
         return self._chance.choice([program for program in self._keeper.programs if program.kind == kind])

@@ -7,18 +7,40 @@ from pathlib import Path
 import pytest
 
 from shared.settings import VARIABLES
-from tests.chaos.names import ROOT, decorated, in_file, points, verbs
+from tests.chaos.names import OUT_OF_REACH, ROOT, all_points, decorated, in_file, points, verbs
 
 ROOMS = ("services/worker", "shared/workflow")
-# From the claim to the release, and what rings and heals.
+# From the request to its answer, from the claim to the release, and what rings and heals.
 CHECKED = [
     *(ROOT / "services/worker" / f"{name}.py" for name in ("work", "lease", "reconcile")),
     *sorted((ROOT / "services/worker/jobs").glob("*.py")),
+    *(ROOT / "services/api" / f"{name}.py" for name in ("auth", "desk")),
+    *sorted((ROOT / "services/api/routes").glob("*.py")),
+    ROOT / "services/webhooks/routes.py",
     ROOT / "shared/workflow/door.py",
+    ROOT / "shared/queue.py",
 ]
-# They wait or look and change nothing: to die there is to die before or after them. `limit` and `line` are such in a
-# variable, `write` is a verb in one.
-HARMLESS = {"aclosing", "gather", "kept", "limit", "line", "listen", "read", "sleep", "timeout", "wait"}
+# They wait, look or hang up and change nothing: to die there is to die before or after them. `call`, `limit` and `line`
+# are such in a variable, `write` is a verb in one.
+HARMLESS = {
+    "aclose",
+    "aclosing",
+    "call",
+    "gather",
+    "get_message",
+    "kept",
+    "limit",
+    "line",
+    "listen",
+    "ping",
+    "pipeline",
+    "read",
+    "read_part",
+    "sleep",
+    "subscribe",
+    "timeout",
+    "wait",
+}
 CLOSE = 3
 Waiting = ast.Await | ast.AsyncWith | ast.AsyncFor
 
@@ -41,7 +63,7 @@ INSIDE = functions(CHECKED, pointed=False)
 
 
 def waited_for(node: Waiting) -> Iterator[str]:
-    """The names of what is called, `JOBS` for a job by its kind."""
+    """The names of what is called, `JOBS` for a job by its kind, and what a thread is given to do."""
     match node:
         case ast.Await(value=value):
             values = [value]
@@ -51,6 +73,8 @@ def waited_for(node: Waiting) -> Iterator[str]:
             values = [item.context_expr for item in items]
     for value in values:
         match value:
+            case ast.Call(func=ast.Attribute(attr="to_thread"), args=[ast.Name(id=name), *_]):
+                yield name
             case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
                 yield name
             case ast.Call(func=ast.Subscript(value=ast.Name(id=name))):
@@ -88,13 +112,28 @@ def test_the_verbs_of_all_three_services_are_found() -> None:
     assert {"beat", "claim_job", "mend_times", "note_attempt", "note_branch", "note_commit", "release"} <= set(
         verbs("worker")
     )
-    assert (verbs("webhooks"), verbs("api")) == (["receive_delivery"], ["once"])
+    assert (verbs("webhooks"), verbs("api")) == (["receive_delivery"], ["dropped", "once"])
+
+
+def test_each_service_dies_on_its_whole_way_from_accept_to_finish() -> None:
+    """The words are the path: read, proven, in the transaction, committed, rung."""
+    known = points()
+    rung = {"bell_in_hand", "bell_sounded", "word_said", "ring_unheard"}
+    assert {"request_read", "token_touched", "before_once", "once_committed", "once_rung"} | rung <= set(known["api"])
+    stored = {"before_receive_delivery", "receive_delivery_committed", "receive_delivery_rung"}
+    assert {"delivery_read", "delivery_proven"} | stored | rung <= set(known["webhooks"])
+    assert {"before_claim_job", "release_rung"} | rung <= set(known["worker"])
 
 
 def test_the_storm_knows_every_point_and_the_setting_accepts_it() -> None:
-    known = {name for names in points().values() for name in names}
+    known = set(all_points())
     written = {
         name for room in ("services", "shared") for path in (ROOT / room).rglob("*.py") for name in in_file(path)
     }
     assert written <= known
     assert all(VARIABLES["failpoint"].name and name.replace("_", "").isalnum() for name in known)
+
+
+def test_what_is_out_of_reach_is_a_point_and_says_why() -> None:
+    assert OUT_OF_REACH.keys() <= set(all_points())
+    assert all(len(reason.split()) > 4 for reason in OUT_OF_REACH.values())

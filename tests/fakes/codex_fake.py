@@ -7,7 +7,7 @@ which need many runs in little time, let the mode `works` do it too.
 """
 
 # pathlib would cost a third of the time to start.
-# ruff: noqa: PTH103, PTH118, PTH120, PTH123
+# ruff: noqa: PTH103, PTH108, PTH118, PTH120, PTH123
 
 import fcntl
 import hashlib
@@ -153,8 +153,9 @@ def works() -> None:
         codex_fake.py works FOLDER CODEX ARGUMENT...
 
     In FOLDER, `agents` has a locked file for each worktree that an agent and all its children hold, `overlaps` what
-    should never be there, `journal` a file for everything that was done. Asked for any model but `fake`, it holds the
-    worktree and becomes CODEX, the real one.
+    should never be there, `journal` a file for everything that was done. Whoever finds a file `quota` there takes it
+    away and fails for want of quota. Asked for any model but `fake`, it holds the worktree and becomes CODEX, the real
+    one.
     """
     folder, real = sys.argv[2:4]
     worktree = sys.argv[sys.argv.index("-C") + 1]
@@ -171,6 +172,9 @@ def works() -> None:
     with open(record, "a") as file:
         file.write("{}\n")
     say({"type": "thread.started", "thread_id": thread})
+    if took_the_last_quota(folder):
+        say({"type": "turn.failed", "error": {"message": "Quota exceeded. Check your plan and billing details."}})
+        sys.exit(1)
     chance = random.Random(os.environ["DEKSDENFLOW_RUN"])
     if chance.random() < 0.2:
         orphan(stubborn=True)
@@ -189,6 +193,14 @@ def works() -> None:
         {"type": "item.completed", "item": {"id": "a", "type": "agent_message", "text": json.dumps(answer)}},
         LAST,
     )
+
+
+def took_the_last_quota(folder: str) -> bool:
+    try:
+        os.unlink(os.path.join(folder, "quota"))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def hold_alone(folder: str, worktree: str) -> None:
