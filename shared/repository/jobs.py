@@ -129,7 +129,8 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credent
         " AND (run.id IS NULL"
         "   OR jobs.kind = 'plan_protocol_job' AND run.status = 'planning'"
         "   OR jobs.kind IN ('execute_step_job', 'run_quality_job') AND run.status = 'running'"
-        "   OR jobs.kind = 'open_pr_job' AND run.status IN ('planned', 'running', 'blocked', 'completed'))"
+        "   OR jobs.kind = 'open_pr_job' AND run.status IN ('planned', 'running', 'blocked', 'completed')"
+        "   OR jobs.kind = 'sync' AND run.status NOT IN ('completed', 'failed', 'cancelled'))"
         " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job') OR NOT EXISTS ("
         "   SELECT 1 FROM jobs AS busy WHERE busy.protocol_id = jobs.protocol_id AND busy.state = 'running'"
         "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'open_pr_job')))"
@@ -144,9 +145,26 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credent
     )
 
 
-def make_due(tx: Tx, latest: int) -> int:
-    """Let queued jobs that would wait beyond `latest` start now; gives how many."""
-    return tx.run("UPDATE jobs SET run_at = ? WHERE state = 'queued' AND run_at > ?", (tx.now, latest))
+def make_due(tx: Tx, latest: int, latest_sync: int) -> int:
+    """Let queued jobs that would wait beyond `latest`, syncs beyond `latest_sync`, start now; gives how many."""
+    return tx.run(
+        "UPDATE jobs SET run_at = ?1 WHERE state = 'queued' AND run_at > iif(kind = 'sync', ?3, ?2)",
+        (tx.now, latest, latest_sync),
+    )
+
+
+def queued_of_protocol(tx: Tx, protocol_id: int, kind: str) -> Job | None:
+    """The protocol's job of this kind that waits to start."""
+    return tx.load(
+        Job,
+        "SELECT * FROM jobs WHERE protocol_id = ? AND kind = ? AND state = 'queued' ORDER BY id LIMIT 1",
+        (protocol_id, kind),
+    )
+
+
+def was_queued(tx: Tx, protocol_id: int, kind: str) -> bool:
+    """Whether the protocol ever had a job of this kind."""
+    return tx.row("SELECT 1 FROM jobs WHERE protocol_id = ? AND kind = ? LIMIT 1", (protocol_id, kind)) is not None
 
 
 def let_go(tx: Tx) -> None:

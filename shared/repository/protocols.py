@@ -68,6 +68,34 @@ def page(tx: Tx, project_id: int, *, after: int, limit: int) -> Sequence[Protoco
     )
 
 
+def to_sync(tx: Tx, project_id: int) -> Sequence[Protocol]:
+    """A project's open protocol runs that have a commit."""
+    return tx.load_all(
+        Protocol,
+        "SELECT * FROM protocol_runs WHERE project_id = ? AND head_sha IS NOT NULL AND finished_at IS NULL ORDER BY id",
+        (project_id,),
+    )
+
+
+def unsynced(tx: Tx, since: int) -> Sequence[Protocol]:
+    """Open protocol runs that wait for their forge, and for which it was not looked at after `since`.
+
+    They have an open PR, or a step that is judged on a commit, or one that the CI stopped.
+    """
+    return tx.load_all(
+        Protocol,
+        "SELECT run.* FROM protocol_runs AS run JOIN projects ON projects.id = run.project_id"
+        " WHERE run.finished_at IS NULL AND run.head_sha IS NOT NULL AND projects.ci_provider IS NOT NULL"
+        " AND (run.pr_state = 'open' OR run.reason IN ('ci_regressed', 'pr_closed') OR EXISTS ("
+        "   SELECT 1 FROM step_runs AS step WHERE step.protocol_id = run.id"
+        "   AND (step.status = 'needs_qa' OR step.status = 'failed' AND step.reason = 'ci_failed')))"
+        " AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.protocol_id = run.id AND jobs.kind = 'sync'"
+        "   AND (jobs.state IN ('queued', 'running') OR jobs.finished_at > ?1 AND jobs.finished_at <= ?2))"
+        " ORDER BY run.id",
+        (since, tx.now),
+    )
+
+
 def save(tx: Tx, protocol: Protocol) -> Protocol | None:
     """Write the changeable columns if nobody changed the row meanwhile; gives the new row, None when stale."""
     changed = tx.run(

@@ -7,6 +7,9 @@ import msgspec
 
 from shared.schemas.statuses import GateName
 
+# No commit's CI is waited for longer than this after its newest word, in seconds.
+LONGEST_SETTLE_S = 3600
+
 _PROGRESSION = r"^(manual|auto|auto_until:[0-9]{1,3})$"
 
 
@@ -31,7 +34,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     auto_qa_after_exec: bool | None = None
     auto_qa_on_ci: bool | None = None
     ci_completes_step: bool | None = None
-    ci_settle_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 60
+    ci_settle_s: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_SETTLE_S)] = 60
 
     def starts_by_itself(self, step_index: int) -> bool:
         """Whether the step with this index starts as soon as those before it are settled."""

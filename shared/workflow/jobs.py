@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from shared.errors import Category
 from shared.repository import attempts, jobs, protocols, steps
+from shared.schemas.policy import LONGEST_SETTLE_S
 from shared.schemas.records import Attempt, Job, Plan, Protocol
 from shared.schemas.reports import Claim, Ending, ExecutionDone, Failed, Lost, PlanDone, Stopped, Usage
 from shared.schemas.statuses import AttemptState, EventType, JobState, StopRequest
@@ -55,8 +56,12 @@ def _may_start(unit: Unit, job: Job, protocol: Protocol | None) -> bool:
 
 
 def mend_times(unit: Unit) -> int:
-    """Make due what no backoff puts off so far: it was queued before the clock was set back. Gives how many."""
-    return jobs.make_due(unit.tx, unit.now + round(unit.rules.backoff_max_s * 1000) + CLOCK_SLACK_MS)
+    """Make due what no backoff puts off so far: it was queued before the clock was set back. Gives how many.
+
+    A sync may also wait until the CI of a commit is settled.
+    """
+    slack = round(unit.rules.backoff_max_s * 1000) + CLOCK_SLACK_MS
+    return jobs.make_due(unit.tx, unit.now + slack, unit.now + slack + LONGEST_SETTLE_S * 1000)
 
 
 def beat(unit: Unit, job_id: int, token: int) -> Job | None:

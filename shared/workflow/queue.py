@@ -5,7 +5,7 @@ from shared.repository import jobs
 from shared.schemas.records import Job
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, Reason, StopRequest
 from shared.states.job import allowed_actions
-from shared.workflow import deliveries, execution, find, planning, projects, protocols, quality, steps
+from shared.workflow import deliveries, execution, find, planning, projects, protocols, quality, steps, sync
 from shared.workflow.moves import stop_job
 from shared.workflow.unit import Unit
 
@@ -57,7 +57,7 @@ def retry_job(unit: Unit, job_id: int) -> Job:
         case JobKind.SETUP:
             projects.set_up_project(unit, job.project_id or 0)
         case JobKind.SYNC:
-            raise Conflict("A sync is not repeated; ask for a new one.", status_now=job.state, allowed_actions=())
+            sync.sync_protocol(unit, job.protocol_id or 0)
         case JobKind.DELIVERY:
             deliveries.replay_delivery(unit, job.delivery_id or 0)
     return jobs.newest_like(unit.tx, job)

@@ -81,7 +81,8 @@ class Unit:
                 entity, project_id, protocol_id, job = "job", about.project_id, about.protocol_id, about
                 step_id, delivery_id = about.step_id, about.delivery_id
             case Delivery():
-                entity, project_id, delivery_id = "delivery", about.project_id, about.id
+                entity, project_id, protocol_id = "delivery", about.project_id, about.protocol_id
+                step_id, delivery_id = about.step_id, about.id
         events.append(
             self.tx,
             Event(
@@ -114,8 +115,10 @@ class Unit:
         delivery_id: int | None = None,
         payload: dict[str, Any] | None = None,
         priority: int = 0,
+        run_at: int | None = None,
     ) -> Job:
-        """Put a job into the outbox; its bell is rung after the commit."""
+        """Put a job into the outbox; its bell is rung after the commit, or by the pump once `run_at` has come."""
+        due = run_at is None or run_at <= self.now
         job = jobs.add(
             self.tx,
             Job(
@@ -128,14 +131,14 @@ class Unit:
                 payload=payload or {},
                 state=JobState.QUEUED,
                 priority=priority,
-                run_at=self.now,
+                run_at=self.now if run_at is None else run_at,
                 attempt=0,
                 max_attempts=self.rules.max_attempts,
                 continuations=0,
                 token=0,
                 heartbeat=0,
                 dispatch=1,
-                dispatched_at=self.now,
+                dispatched_at=self.now if due else None,
                 owner=None,
                 stop=None,
                 category=None,
@@ -148,7 +151,8 @@ class Unit:
                 finished_at=None,
             ),
         )
-        self.to_ring.append(job)
+        if due:
+            self.to_ring.append(job)
         return job
 
     def ring_again(self, job: Job) -> None:

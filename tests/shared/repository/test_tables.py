@@ -25,6 +25,7 @@ from shared.schemas.statuses import (
 from shared.states.protocol import READY
 from shared.workflow.protocols import open_pr, run_next_step, start_protocol
 from shared.workflow.steps import run_qa
+from shared.workflow.sync import sync_protocol
 from tests.shared.workflow.ground import LATEST, Ground
 
 
@@ -308,6 +309,9 @@ def test_the_pump_rings_just_for_what_a_claim_would_give_out(ground: Ground, kin
             step = ground.executed()
             ground.run(run_qa, step.id)
             protocol = ground.of(step)
+        case JobKind.SYNC:
+            protocol = ground.planned()
+            ground.run(sync_protocol, protocol.id)
         case _:
             protocol = ground.planned()
             ground.run(open_pr, protocol.id)
@@ -394,6 +398,7 @@ def a_delivery(key: str, hook_id: int | None = None, provider: Provider = Provid
         step_id=None,
         status=DeliveryStatus.RECEIVED,
         reason=None,
+        effect=None,
         received_at=0,
         applied_at=None,
     )

@@ -7,6 +7,7 @@ import pytest
 
 from shared.errors import Category
 from shared.repository import jobs
+from shared.schemas.policy import LONGEST_SETTLE_S
 from shared.schemas.records import StepRun
 from shared.schemas.reports import (
     Claim,
@@ -28,6 +29,7 @@ from shared.workflow.protocols import (
     start_protocol,
 )
 from shared.workflow.steps import add_step, cancel_step, reject_step, retry_step, run_qa, run_step
+from shared.workflow.sync import queue_sync
 from shared.workflow.unit import Rules
 from tests.shared.workflow.ground import WORKER, Ground
 
@@ -304,6 +306,15 @@ def test_a_backoff_is_no_sign_of_a_clock_that_was_set_back(ground: Ground):
     ground.end(claim, NETWORK)
     assert ground.run(mend_times) == 0
     assert ground.only_job(step.protocol_id).run_at == ground.now + 60_000
+
+
+def test_a_sync_may_wait_until_the_ci_is_settled(ground: Ground):
+    protocol = ground.planned()
+    job = ground.run(queue_sync, protocol, run_at=ground.now + LONGEST_SETTLE_S * 1000)
+    assert (ground.rung, ground.run(mend_times), ground.due()) == ([], 0, [])
+    ground.wait(-3600)
+    assert ground.run(mend_times) == 1
+    assert [due.id for due in ground.due()] == [job.id]
 
 
 # lost

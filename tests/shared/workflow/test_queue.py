@@ -22,6 +22,7 @@ from shared.workflow.protocols import (
 )
 from shared.workflow.queue import cancel_job, retry_job
 from shared.workflow.steps import approve_step, retry_step, run_qa, run_step
+from shared.workflow.sync import sync_protocol
 from shared.workflow.unit import Caller
 from tests.shared.workflow.ground import WORKER, Ground
 
@@ -49,6 +50,8 @@ def queued(ground: Ground, kind: JobKind) -> Job:
             ground.run(run_qa, ground.executed().id)
         case JobKind.OPEN_PR:
             ground.run(open_pr, ground.planned().id)
+        case JobKind.SYNC:
+            ground.run(sync_protocol, ground.planned().id)
     (job,) = ground.rung
     return job
 
@@ -68,6 +71,7 @@ def a_delivery(project_id: int) -> Delivery:
         step_id=None,
         status=DeliveryStatus.RECEIVED,
         reason=None,
+        effect=None,
         received_at=0,
         applied_at=None,
     )
@@ -89,7 +93,7 @@ def what_it_was_for(ground: Ground, job: Job) -> Any:
         case JobKind.QA:
             step = ground.step(ground.protocol(job.protocol_id or 0), 1)
             return (step.status, step.phase, step.reason)
-        case JobKind.PLAN | JobKind.OPEN_PR:
+        case JobKind.PLAN | JobKind.OPEN_PR | JobKind.SYNC:
             protocol = ground.protocol(job.protocol_id or 0)
             return (protocol.status, protocol.reason)
         case JobKind.DELIVERY:
@@ -104,6 +108,7 @@ CANCELLED = {
     JobKind.EXECUTE: ("failed", Reason.CANCELLED),
     JobKind.QA: ("needs_qa", Phase.INCONCLUSIVE, Reason.CANCELLED),
     JobKind.OPEN_PR: ("planned", None),
+    JobKind.SYNC: ("planned", None),
     JobKind.DELIVERY: DeliveryStatus.FAILED,
 }
 
