@@ -1,1 +1,1 @@
-"""The webhook service: takes deliveries of GitHub and GitLab, proves them, stores them once; nothing else."""
+"""The webhook service: takes deliveries of GitHub, GitLab and CI jobs, proves them, stores them once; nothing else."""

@@ -2,14 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 from urllib.parse import parse_qs
 
 import msgspec
 
 from services.webhooks.verify import Headers
 from shared.errors import Invalid, WrongMediaType
+from shared.schemas.forge import PROTOCOL_HEADER
 from shared.schemas.records import Delivery
 from shared.schemas.statuses import DeliveryStatus, Provider
 
@@ -41,29 +42,40 @@ STORED_HEADERS: Final[Mapping[Provider, frozenset[bytes]]] = {
             b"x-gitlab-webhook-uuid",
         }
     ),
+    Provider.CI: frozenset({b"content-type", b"idempotency-key", b"user-agent", b"x-deksdenflow-delivery"}),
 }
+# What a CI job sends to the hooks of its own kind.
+REPORT: Final = "report"
 MAX_STORED_CHARS: Final = 300
+# What every JSON reader can hold exactly.
+LAST_ID: Final = 2**53 - 1
 
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _EVENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,99}")
+_ID: Final = re.compile(r"[0-9]{1,16}")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_WHOLE: Final = msgspec.json.Decoder()
 
 
-def delivery_of(provider: Provider, headers: Headers, raw: bytes) -> Delivery:
-    """The delivery as it will be stored, still without its hook, project and id; a `Refusal` when it is none."""
+def delivery_of(provider: Provider, headers: Headers, raw: bytes, protocol_ids: Sequence[str] = ()) -> Delivery:
+    """The delivery as it will be stored, still without its hook, project and id; a `Refusal` when it is none.
+
+    `protocol_ids` are the values of `?protocol_run_id=`: one at most.
+    """
     known = _plain(headers)
     text = _json_text(known.get("content-type", ""), raw)
-    members = _members(text)
-    body = _without_ci_variables(members) if provider is Provider.GITLAB else text
+    _check_object(text)
+    protocol_id = _protocol_id(protocol_ids)
     digest = hashlib.sha256(raw).hexdigest()
+    kept = {name: known[name] for name in sorted(known) if name.encode() in STORED_HEADERS[provider]}
     return Delivery(
         id=0,
         provider=provider,
         hook_id=None,
-        delivery_key=_github_key(known) if provider is Provider.GITHUB else _gitlab_key(known, digest),
+        delivery_key=_key(provider, known, digest if protocol_id is None else f"{digest}:{protocol_id}"),
         event=_event(provider, known),
-        headers={name: known[name] for name in sorted(known) if name.encode() in STORED_HEADERS[provider]},
-        body=body,
+        headers=kept if protocol_id is None else kept | {PROTOCOL_HEADER: protocol_id},
+        body=text if provider is Provider.GITHUB else _without_ci_variables(text),
         body_sha256=digest,
         project_id=None,
         protocol_id=None,
@@ -108,40 +120,66 @@ def _form_payload(raw: bytes) -> bytes:
     return values[0].encode()
 
 
-def _members(text: bytes) -> dict[str, msgspec.Raw]:
+def _check_object(text: bytes) -> None:
     try:
         text.decode()  # msgspec passes over strings that it need not decode
-        return _OBJECT.decode(text)
+        _OBJECT.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid("The signature is right, but the body is not the JSON object of an event.") from error
+        raise _no_event() from error
 
 
-def _without_ci_variables(members: dict[str, msgspec.Raw]) -> bytes:
-    """A pipeline event carries the values of CI variables, which may be secrets; they are nobody's business here."""
-    kept = dict(members)
+def _without_ci_variables(text: bytes) -> bytes:
+    """The values of CI variables may be secrets, wherever in a pipeline's event they stand; they are not for us."""
+    if b"variables" not in text and b"\\u" not in text:
+        return text
     try:
-        attributes = _OBJECT.decode(members["object_attributes"])
-    except (KeyError, msgspec.MsgspecError):
-        attributes = {}
-    if "variables" in attributes:
-        attributes = {name: value for name, value in attributes.items() if name != "variables"}
-        kept["object_attributes"] = msgspec.Raw(msgspec.json.encode(attributes))
-    return msgspec.json.encode(kept)
+        return msgspec.json.encode(_stripped(_WHOLE.decode(text)))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _no_event() from error
 
 
-def _github_key(known: Mapping[str, str]) -> str:
-    return _needed(known, "x-github-delivery")
+def _stripped(value: Any) -> Any:
+    match value:
+        case dict():
+            members = cast("dict[str, Any]", value).items()
+            return {name: _stripped(each) for name, each in members if name != "variables"}
+        case list():
+            return [_stripped(each) for each in cast("list[Any]", value)]
+        case _:
+            return value
 
 
-def _gitlab_key(known: Mapping[str, str], digest: str) -> str:
-    """GitLab 19 and 17.4 name the delivery itself; before, only hook, event and content together are unique."""
-    for name in ("webhook-id", "idempotency-key"):
-        if _WORD.fullmatch(known.get(name, "")):
-            return known[name]
-    return f"{known.get('x-gitlab-webhook-uuid', '')}:{known.get('x-gitlab-event-uuid', '')}:{digest}"
+def _no_event() -> Invalid:
+    return Invalid("The signature is right, but the body is not the JSON object of an event.")
+
+
+def _protocol_id(given: Sequence[str]) -> str | None:
+    if not given:
+        return None
+    if len(given) > 1 or not _ID.fullmatch(given[0]) or not 0 < int(given[0]) <= LAST_ID:
+        raise Invalid("protocol_run_id: the id of one protocol run, a whole number above 0.")
+    return str(int(given[0]))
+
+
+def _key(provider: Provider, known: Mapping[str, str], digest: str) -> str:
+    """What names the delivery itself; where nothing does, only hook, event and content together are unique."""
+    match provider:
+        case Provider.GITHUB:
+            return _needed(known, "x-github-delivery")
+        case Provider.GITLAB:
+            uuids = f"{known.get('x-gitlab-webhook-uuid', '')}:{known.get('x-gitlab-event-uuid', '')}"
+            return _first_word(known, "webhook-id", "idempotency-key") or f"{uuids}:{digest}"
+        case Provider.CI:
+            return _first_word(known, "x-deksdenflow-delivery", "idempotency-key") or digest
+
+
+def _first_word(known: Mapping[str, str], *names: str) -> str | None:
+    return next((known[name] for name in names if _WORD.fullmatch(known.get(name, ""))), None)
 
 
 def _event(provider: Provider, known: Mapping[str, str]) -> str:
+    if provider is Provider.CI:
+        return REPORT
     name = f"x-{provider}-event"
     event = known.get(name, "")
     if not _EVENT.fullmatch(event):

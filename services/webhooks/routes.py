@@ -1,7 +1,7 @@
 """The routes of the webhook service: each proves a delivery, stores it once and leaves the rest to the worker."""
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from shared.secret import Secret
 from shared.security import Vault
 from shared.settings import PREFIX
 from shared.web.peers import FailureLimit
-from shared.workflow.deliveries import hook_seal_context, receive_delivery
+from shared.workflow.deliveries import Taken, hook_seal_context, receive_delivery
 from shared.workflow.door import Workflow
 from shared.workflow.unit import Caller
 
@@ -30,7 +30,11 @@ from shared.workflow.unit import Caller
 MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-FORGES: Final = {Provider.GITHUB: "GitHub", Provider.GITLAB: "GitLab"}
+SENDERS: Final = {
+    Provider.GITHUB: "at the webhook in GitHub",
+    Provider.GITLAB: "at the webhook in GitLab",
+    Provider.CI: f"in the CI job ({PREFIX}WEBHOOK_TOKEN)",
+}
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,7 +49,7 @@ class Address(msgspec.Struct, frozen=True):
 class Received(msgspec.Struct, frozen=True):
     """The answer to a delivery; `delivery` is its id here."""
 
-    status: Literal["received", "duplicate"]
+    status: Taken
     delivery: int
 
 
@@ -73,22 +77,20 @@ class Reception(msgspec.Struct, frozen=True):
         verdict = verify(provider, headers, body, address.keys, self.clock())
         if verdict is not Verdict.ACCEPTED:
             raise self._refusal(request, provider, address, verdict)
-        delivery = delivery_of(provider, headers, body)
+        delivery = delivery_of(provider, headers, body, request.query_params.getall("protocol_run_id", []))
         if address.hook is not None:
             delivery = replace(delivery, hook_id=address.hook.id, project_id=address.hook.project_id)
         caller = Caller(actor=f"webhook:{provider}", request_id=request.scope["state"].get("request_id"))
         fp("delivery_proven")
-        stored, fresh = await self.flow.run(caller, receive_delivery, delivery)
-        log.info("delivery", delivery=stored.id, provider=provider, kind=stored.event, fresh=fresh)
-        if not fresh:
-            return Response(Received("duplicate", stored.id), status_code=200)
-        return Response(Received("received", stored.id), status_code=202)
+        stored, taken = await self.flow.run(caller, receive_delivery, delivery)
+        log.info("delivery", delivery=stored.id, provider=provider, kind=stored.event, taken=taken)
+        return Response(Received(taken, stored.id), status_code=202 if taken is Taken.RECEIVED else 200)
 
     def _bare(self, provider: Provider) -> Address:
         if not self.bare:
             raise Forbidden(
-                f"This URL accepts nothing until {PREFIX}WEBHOOK_TOKEN is set, here and as the secret of the webhook"
-                f" at {FORGES[provider]}. A hook of a single project has a URL and a secret of its own.",
+                f"This URL accepts nothing until {PREFIX}WEBHOOK_TOKEN is set, here and as the secret"
+                f" {SENDERS[provider]}. A hook of a single project has a URL and a secret of its own.",
                 type="no-webhook-secret",
             )
         return Address(bare_keys(provider, self.bare))
@@ -100,8 +102,8 @@ class Reception(msgspec.Struct, frozen=True):
         if not sealed:
             raise Forbidden(
                 f"Hook {hook.id} of project {hook.project_id} has no secret that is still valid, so it accepts nothing."
-                f" Make a new hook with POST /projects/{hook.project_id}/hooks, and give its URL and secret to the"
-                f" webhook at {FORGES[provider]}.",
+                f" Make one with POST /projects/{hook.project_id}/hooks/{hook.id}/actions/rotate, and set it"
+                f" {SENDERS[provider]}.",
                 type="no-webhook-secret",
             )
         return Address(self._opened(hook, sealed), hook)
@@ -137,8 +139,8 @@ class Reception(msgspec.Struct, frozen=True):
 
 
 def webhook_routes(reception: Reception) -> list[HTTPRouteHandler]:
-    """`POST /webhooks/{github,gitlab}/{hook_key}` and the bare `POST /webhooks/{github,gitlab}`."""
-    return [route for provider in FORGES for route in _routes_of(provider, reception)]
+    """`POST /webhooks/{github,gitlab,ci}/{hook_key}` and the bare `POST /webhooks/{github,gitlab,ci}`."""
+    return [route for provider in Provider for route in _routes_of(provider, reception)]
 
 
 def _routes_of(provider: Provider, reception: Reception) -> list[HTTPRouteHandler]:
@@ -164,16 +166,16 @@ def _hook_and_secrets(tx: Tx, provider: Provider, key: str) -> tuple[Hook | None
 
 
 def _advice(provider: Provider, verdict: Verdict) -> str:
-    forge = FORGES[provider]
+    sender = SENDERS[provider]
     match verdict:
         case Verdict.MISSING:
-            proof = "X-Hub-Signature-256" if provider is Provider.GITHUB else "webhook-signature or X-Gitlab-Token"
-            return f"The delivery carries no {proof}: set the secret at the webhook in {forge}."
+            proof = "webhook-signature or X-Gitlab-Token" if provider is Provider.GITLAB else "X-Hub-Signature-256"
+            return f"The delivery carries no {proof}: set the secret {sender}."
         case Verdict.MALFORMED:
-            return f"The proof that the delivery carries does not have the form that {forge} gives it."
+            return f"The proof that the delivery carries does not have the form that is known of {provider}."
         case Verdict.STALE:
             return "The delivery was signed more than five minutes ago or ahead: send it again, or set the clocks."
         case Verdict.NO_KEY:
-            return f"The delivery proves itself in a way that no secret is stored for here: store it as {forge} has it."
+            return f"The delivery proves itself in a way that no secret is stored for here: store it as set {sender}."
         case _:
-            return f"The proof is wrong: the secret at the webhook in {forge} and the one stored here differ."
+            return f"The proof is wrong: the secret {sender} and the one stored here differ."

@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 
 def bare_keys(provider: Provider, secrets: Sequence[Secret]) -> tuple[Key, ...]:
     """The keys that a secret without a scheme stands for; its form tells GitLab's signing token from a plain one."""
-    if provider is Provider.GITHUB:
+    if provider is not Provider.GITLAB:
         return tuple(Key("hmac", secret) for secret in secrets)
     return tuple(
         Key("signing" if secret.reveal().startswith(SIGNING_PREFIX) else "token", secret) for secret in secrets
@@ -61,7 +61,7 @@ def bare_keys(provider: Provider, secrets: Sequence[Secret]) -> tuple[Key, ...]:
 
 def screen(provider: Provider, headers: Headers, keys: Sequence[Key], now_ms: int) -> Verdict:
     """What can be said before the body is read; GitLab's plain token is judged to the end. Never raises."""
-    if provider is Provider.GITHUB:
+    if provider is not Provider.GITLAB:  # CI jobs sign as GitHub does
         _, verdict = _github_digest(headers, keys)
         return verdict
     if _values(headers, b"webhook-signature"):
@@ -74,7 +74,7 @@ def verify(provider: Provider, headers: Headers, body: bytes, keys: Sequence[Key
     verdict = screen(provider, headers, keys, now_ms)
     if verdict is not Verdict.UNREAD:
         return verdict
-    if provider is Provider.GITHUB:
+    if provider is not Provider.GITLAB:
         claimed, _ = _github_digest(headers, keys)
         return _judge(body, [claimed], _texts(keys, "hmac"))
     signed = b".".join((_values(headers, b"webhook-id")[0], _values(headers, b"webhook-timestamp")[0], body))

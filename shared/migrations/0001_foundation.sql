@@ -156,7 +156,6 @@ CREATE TABLE deliveries (
     delivery_key TEXT NOT NULL,
     event TEXT NOT NULL,
     headers TEXT NOT NULL CHECK (json_valid(headers)),
-    body BLOB NOT NULL,
     body_sha256 TEXT NOT NULL,
     project_id INTEGER REFERENCES projects (id),
     protocol_id INTEGER REFERENCES protocol_runs (id),
@@ -165,11 +164,14 @@ CREATE TABLE deliveries (
     reason TEXT,
     effect TEXT,
     received_at INTEGER NOT NULL,
-    applied_at INTEGER
+    applied_at INTEGER,
+    body BLOB NOT NULL -- the last column: to read another one behind it SQLite would walk its pages
 ) STRICT;
 
 CREATE UNIQUE INDEX one_delivery_per_key ON deliveries (provider, coalesce(hook_id, 0), delivery_key);
 CREATE INDEX deliveries_by_body ON deliveries (body_sha256);
+CREATE INDEX deliveries_by_status ON deliveries (status, id);
+CREATE INDEX deliveries_of_protocol ON deliveries (protocol_id, id) WHERE protocol_id IS NOT NULL;
 CREATE INDEX deliveries_of_step ON deliveries (step_id) WHERE step_id IS NOT NULL;
 
 CREATE TABLE jobs (

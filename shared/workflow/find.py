@@ -1,9 +1,9 @@
 """Looks things up for a caller: what does not exist or belongs to another project is the same NotFound."""
 
 from shared.errors import NotFound
-from shared.repository import attempts, jobs, projects, protocols, steps
+from shared.repository import attempts, deliveries, jobs, projects, protocols, steps
 from shared.repository.database import Tx
-from shared.schemas.records import Attempt, Job, Project, Protocol, StepRun
+from shared.schemas.records import Attempt, Delivery, Job, Project, Protocol, StepRun
 
 LAST_ID = 2**63 - 1
 
@@ -45,4 +45,12 @@ def job(tx: Tx, scope: int | None, job_id: int) -> Job:
     found = jobs.get(tx, job_id) if abs(job_id) <= LAST_ID else None
     if found is None or scope not in {None, found.project_id}:
         raise NotFound(f"There is no job {job_id}.")
+    return found
+
+
+def delivery(tx: Tx, scope: int | None, delivery_id: int) -> Delivery:
+    """The delivery, if it is in the caller's scope."""
+    found = deliveries.get(tx, delivery_id) if abs(delivery_id) <= LAST_ID else None
+    if found is None or scope not in {None, found.project_id}:
+        raise NotFound(f"There is no delivery {delivery_id}.")
     return found

@@ -22,6 +22,17 @@ def from_github(
     }
 
 
+def from_ci(
+    secret: str, body: bytes, *, delivery: str | None = "r-1", kind: str = "application/json"
+) -> dict[str, str]:
+    headers = {
+        "content-type": kind,
+        "user-agent": "curl/8.5.0",
+        "x-hub-signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
+    }
+    return headers if delivery is None else headers | {"x-deksdenflow-delivery": delivery}
+
+
 def as_form(body: bytes) -> bytes:
     return urlencode({"payload": body}).encode()
 

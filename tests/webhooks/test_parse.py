@@ -29,6 +29,10 @@ def gitlab(body: bytes, *headers: tuple[bytes, bytes]) -> Delivery:
     return delivery_of(Provider.GITLAB, [*headers, JSON, (b"x-gitlab-event", b"Pipeline Hook")], body)
 
 
+def ci(body: bytes, *headers: tuple[bytes, bytes]) -> Delivery:
+    return delivery_of(Provider.CI, [*headers, JSON], body)
+
+
 @pytest.mark.parametrize("payload", [*own(), *published()], ids=str)
 def test_every_real_payload_is_kept_as_the_same_event(payload: Payload) -> None:
     provider = Provider(payload.provider)
@@ -58,6 +62,16 @@ def test_a_gitlab_delivery_is_known_by_the_best_name_that_it_carries() -> None:
     assert gitlab(b"{}", *uuids, keyed, signed).delivery_key == "w-1"
     assert gitlab(b"{}", *uuids, keyed).delivery_key == "k-1"
     assert gitlab(b"{}", *uuids).delivery_key == f"hook:event:{hashlib.sha256(b'{}').hexdigest()}"
+
+
+def test_a_ci_report_is_known_by_its_own_id_else_by_what_it_says_and_of_whom() -> None:
+    assert ci(b"{}", (b"idempotency-key", b"k-1"), (b"x-deksdenflow-delivery", b"r-1")).delivery_key == "r-1"
+    assert ci(b"{}", (b"idempotency-key", b"k-1")).delivery_key == "k-1"
+    assert ci(b"{}").delivery_key == hashlib.sha256(b"{}").hexdigest()
+    assert ci(b"{}").event == "report"
+    about = delivery_of(Provider.CI, [JSON], b"{}", ["7"])
+    assert about.delivery_key != ci(b"{}").delivery_key
+    assert about.headers == {"content-type": "application/json", "deksdenflow-protocol-run-id": "7"}
 
 
 def test_two_deliveries_of_an_old_gitlab_differ_by_their_content() -> None:
@@ -99,7 +113,7 @@ def test_the_content_type_may_have_parameters_and_any_case() -> None:
     [b"", b"{", b"[]", b"null", b'"x"', b"{}{}", b'{"a":"\xff"}', b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"],
     ids=lambda body: repr(body[:12]),
 )
-@pytest.mark.parametrize("send", [github, gitlab])
+@pytest.mark.parametrize("send", [github, gitlab, ci])
 def test_a_body_that_is_no_json_object_is_refused(send: object, body: bytes) -> None:
     assert callable(send)
     with pytest.raises(Invalid, match="not the JSON object of an event"):
@@ -112,6 +126,17 @@ def test_values_of_ci_variables_are_not_kept() -> None:
     delivery = gitlab(payload.read())
     assert b"canary" not in delivery.body
     assert json.loads(delivery.body)["object_attributes"]["status"] == "success"
+
+
+@pytest.mark.parametrize("send", [gitlab, ci])
+def test_values_of_ci_variables_are_taken_out_wherever_they_stand(send: object) -> None:
+    secret = {"variables": [{"key": "K", "value": "canary"}]}
+    body = {"object_kind": "pipeline", **secret, "object_attributes": {"status": "failed", **secret}}
+    body["builds"] = [{"id": 1, **secret}, {"id": 2, "environment": {"name": "x", **secret}}]
+    assert callable(send)
+    kept = send(json.dumps(body).encode()).body
+    assert b"canary" not in kept
+    assert json.loads(kept)["builds"] == [{"id": 1}, {"id": 2, "environment": {"name": "x"}}]
 
 
 @pytest.mark.parametrize(

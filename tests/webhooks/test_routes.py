@@ -15,11 +15,15 @@ from shared.workflow.deliveries import settle_delivery
 from tests.fakes.redis_server import RedisServer
 from tests.webhooks.conftest import TESTER, Service, Start
 from tests.webhooks.payloads import Payload, own, published
-from tests.webhooks.senders import as_form, from_github, from_gitlab, signed_by_gitlab
+from tests.webhooks.senders import as_form, from_ci, from_github, from_gitlab, signed_by_gitlab
 
 GITHUB, GITLAB = Provider.GITHUB, Provider.GITLAB
 BODY = b'{"ref": "refs/heads/0001-x", "after": "1f0c2b7a90d4e5566778899aabbccddeeff00112"}'
 SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def other(number: int) -> bytes:
+    return b'{"number": %d}' % number
 
 
 def problem(answer: Any) -> tuple[int, str]:
@@ -205,8 +209,8 @@ async def test_the_bare_urls_accept_the_present_and_the_previous_global_secret(s
     both = {"webhook_token": Secret("new"), "webhook_token_previous": Secret("old")}
     async with start(**both) as service:
         for number, secret in enumerate(("new", "old", "older")):
-            headers = from_github(secret, BODY, delivery=f"d-{number}")
-            answer = await service.client.post("/webhooks/github", content=BODY, headers=headers)
+            headers = from_github(secret, other(number), delivery=f"d-{number}")
+            answer = await service.client.post("/webhooks/github", content=other(number), headers=headers)
             assert answer.status_code == (401 if secret == "older" else 202)
         by_token = await service.client.post("/webhooks/gitlab", content=BODY, headers=from_gitlab("old"))
         assert by_token.status_code == 202
@@ -236,8 +240,9 @@ async def test_the_former_secret_of_a_hook_is_accepted_until_its_end(service: Se
     for ahead_ms in (0, 61_000):
         service.clock.ahead_ms = ahead_ms
         for secret in ("old", "new"):
-            headers = from_github(secret, BODY, delivery=f"{secret}-{ahead_ms}")
-            answer = await service.client.post(f"/webhooks/github/{hook.key}", content=BODY, headers=headers)
+            body = other(len(seen))
+            headers = from_github(secret, body, delivery=f"{secret}-{ahead_ms}")
+            answer = await service.client.post(f"/webhooks/github/{hook.key}", content=body, headers=headers)
             seen.append(answer.status_code)
     assert seen == [202, 202, 401, 202]
 
@@ -273,6 +278,97 @@ async def test_of_twenty_at_once_with_one_id_one_is_received(start: Start) -> No
         )
         assert sorted(answer.status_code for answer in answers) == [200] * 19 + [202]
         assert (len(await running[0].deliveries()), len(await running[0].jobs())) == (1, 1)
+
+
+async def test_an_equal_body_under_another_id_is_200_duplicate_body_and_gets_no_job(service: Service) -> None:
+    hook = await service.hook(GITHUB, "s-1")
+    answers: list[tuple[int, str]] = []
+    for delivery in ("d-1", "d-2", "d-2"):
+        headers = from_github("s-1", BODY, delivery=delivery)
+        answer = await service.client.post(f"/webhooks/github/{hook.key}", content=BODY, headers=headers)
+        answers.append((answer.status_code, answer.json()["status"]))
+    assert answers == [(202, "received"), (200, "duplicate_body"), (200, "duplicate")]
+    assert [row["status"] for row in await service.deliveries()] == ["received", "duplicate"]
+    assert len(await service.jobs()) == 1
+
+
+async def test_of_twenty_ids_at_once_with_one_body_one_gets_a_job(start: Start) -> None:
+    async with AsyncExitStack() as stack:
+        settings = {"webhook_token": Secret("the global one")}
+        running = [await stack.enter_async_context(start(**settings)) for _ in range(2)]
+
+        async def send(number: int) -> int:
+            headers = from_github("the global one", BODY, delivery=f"d-{number}")
+            answer = await running[number % 2].client.post("/webhooks/github", content=BODY, headers=headers)
+            return answer.status_code
+
+        assert sorted(await asyncio.gather(*(send(number) for number in range(20)))) == [200] * 19 + [202]
+        assert (len(await running[0].deliveries()), len(await running[0].jobs())) == (20, 1)
+
+
+async def test_a_ci_job_reports_at_its_own_urls_signed_like_github(service: Service) -> None:
+    hook = await service.hook(Provider.CI, "s-1")
+    for path, secret in ((f"/webhooks/ci/{hook.key}", "s-1"), ("/webhooks/ci", "the global one")):
+        answer = await service.client.post(path, content=BODY, headers=from_ci(secret, BODY))
+        assert answer.status_code == 202
+        wrong = await service.client.post(path, content=BODY, headers=from_ci("wrong", BODY))
+        assert problem(wrong) == (401, "webhook-wrong")
+        assert "DEKSDENFLOW_WEBHOOK_TOKEN" in wrong.json()["detail"]
+        plain = await service.client.post(path, content=BODY, headers=from_gitlab(secret))
+        assert problem(plain) == (401, "webhook-missing")
+    assert [(row["provider"], row["project_id"]) for row in await service.deliveries()] == [
+        ("ci", hook.project_id),
+        ("ci", None),
+    ]
+
+
+async def test_a_ci_report_is_known_by_its_id_or_by_what_it_says(service: Service) -> None:
+    seen: list[tuple[int, str]] = []
+    for more in (
+        {"x-deksdenflow-delivery": "r-1"},
+        {"idempotency-key": "r-1"},
+        {"idempotency-key": "r-2"},
+        {},
+        {},
+    ):
+        answer = await service.client.post(
+            "/webhooks/ci", content=BODY, headers=from_ci("the global one", BODY, delivery=None) | more
+        )
+        seen.append((answer.status_code, answer.json()["status"]))
+    again = (200, "duplicate")
+    assert seen == [(202, "received"), again, (202, "received"), (202, "received"), again]
+
+
+@pytest.mark.parametrize("provider", ["github", "gitlab", "ci"])
+async def test_the_url_may_name_the_protocol_run(service: Service, provider: str) -> None:
+    headers = {
+        "github": from_github("the global one", BODY),
+        "gitlab": from_gitlab("the global one"),
+        "ci": from_ci("the global one", BODY),
+    }[provider]
+    url = f"/webhooks/{provider}?protocol_run_id="
+    for wrong in ("", "0", "-1", "1.5", "x", "%D9%A3", "9" * 17, "9007199254740992", "1&protocol_run_id=2"):
+        answer = await service.client.post(url + wrong, content=BODY, headers=headers)
+        assert problem(answer) == (400, "invalid"), wrong
+        assert "protocol_run_id" in answer.json()["detail"]
+    assert await service.deliveries() == []
+    assert (await service.client.post(f"{url}007", content=BODY, headers=headers)).status_code == 202
+    (row,) = await service.deliveries()
+    assert json.loads(row["headers"])["deksdenflow-protocol-run-id"] == "7"
+
+
+async def test_a_header_cannot_name_the_protocol_run(service: Service) -> None:
+    headers = from_github("the global one", BODY) | {"deksdenflow-protocol-run-id": "7"}
+    await service.client.post("/webhooks/github", content=BODY, headers=headers)
+    (row,) = await service.deliveries()
+    assert "deksdenflow-protocol-run-id" not in json.loads(row["headers"])
+
+
+async def test_a_wrong_protocol_run_is_no_news_for_who_cannot_sign(service: Service) -> None:
+    answer = await service.client.post(
+        "/webhooks/github?protocol_run_id=x", content=BODY, headers=from_github("wrong", BODY)
+    )
+    assert answer.status_code == 401
 
 
 async def test_the_same_id_at_another_hook_is_another_delivery(service: Service) -> None:
@@ -377,9 +473,9 @@ async def test_without_redis_a_delivery_is_taken_at_once_and_its_job_waits(
     async with start(redis=redis_server.url, webhook_token=Secret("the global one")) as service:
         slowest = 0.0
         for number in range(20):
-            headers = from_github("the global one", BODY, delivery=f"d-{number}")
+            headers = from_github("the global one", other(number), delivery=f"d-{number}")
             began = time.perf_counter()
-            answer = await service.client.post("/webhooks/github", content=BODY, headers=headers)
+            answer = await service.client.post("/webhooks/github", content=other(number), headers=headers)
             slowest = max(slowest, time.perf_counter() - began)
             assert answer.status_code == 202
         assert slowest < 1.0
@@ -395,9 +491,9 @@ async def test_a_redis_that_hangs_holds_up_one_delivery_for_less_than_a_second(
     async with start(redis=redis_server.url, webhook_token=Secret("the global one")) as service:
         redis_server.freeze()
         for number in range(3):
-            headers = from_github("the global one", BODY, delivery=f"d-{number}")
+            headers = from_github("the global one", other(number), delivery=f"d-{number}")
             began = time.perf_counter()
-            answer = await service.client.post("/webhooks/github", content=BODY, headers=headers)
+            answer = await service.client.post("/webhooks/github", content=other(number), headers=headers)
             assert answer.status_code == 202
             assert time.perf_counter() - began < 1.0
         redis_server.thaw()
