@@ -41,6 +41,8 @@ HARMLESS = {
     "timeout",
     "wait",
 }
+# Redis, whose words are no functions of ours of the same name.
+FOREIGN = {"_redis", "pipe"}
 CLOSE = 3
 Waiting = ast.Await | ast.AsyncWith | ast.AsyncFor
 
@@ -75,6 +77,10 @@ def waited_for(node: Waiting) -> Iterator[str]:
         match value:
             case ast.Call(func=ast.Attribute(attr="to_thread"), args=[ast.Name(id=name), *_]):
                 yield name
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name)) if (
+                owner in FOREIGN and name not in HARMLESS
+            ):
+                yield f"{owner}.{name}"
             case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
                 yield name
             case ast.Call(func=ast.Subscript(value=ast.Name(id=name))):
