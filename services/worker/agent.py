@@ -12,8 +12,6 @@ from services.worker.answers import BadAnswer
 from services.worker.codex.attempt import AttemptFiles
 from services.worker.codex.binary import CodexBinary, SandboxProbe, find_codex
 from services.worker.codex.config import Mode, Sandbox
-from services.worker.codex.events import Event, ThreadStarted
-from services.worker.codex.events import Usage as Tokens
 from services.worker.codex.leftovers import RunMarker, scope_of
 from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
 from services.worker.codex.runner import run_codex
@@ -21,6 +19,8 @@ from services.worker.git.records import Worktree
 from services.worker.lease import Lease
 from services.worker.prompts import Prompt, bad_answer_prompt
 from shared.failpoints import points
+from shared.schemas.codex_events import Event, ThreadStarted
+from shared.schemas.codex_events import Usage as Tokens
 from shared.schemas.reports import Claim, Usage
 from shared.settings import Settings
 

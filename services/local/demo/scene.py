@@ -9,7 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from services.worker.codex.events import (
+from shared.schemas.answers import AttemptAnswer, EventAnswer, ProjectAnswer, ProtocolAnswer, StepAnswer
+from shared.schemas.codex_events import (
     AgentMessage,
     CommandExecution,
     FileChange,
@@ -20,7 +21,6 @@ from services.worker.codex.events import (
     TurnFailed,
     parse_event,
 )
-from shared.schemas.answers import AttemptAnswer, EventAnswer, ProjectAnswer, ProtocolAnswer, StepAnswer
 from shared.schemas.statuses import AttemptState, JobKind
 
 Said = Literal["thinks", "says", "runs", "edits", "answers", "fails"]

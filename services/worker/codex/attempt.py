@@ -18,11 +18,11 @@ from services.worker.codex.config import (
     Mode,
     render_config,
 )
-from services.worker.codex.events import Usage, parse_token_count
 from services.worker.codex.leftovers import RUN_VARIABLE
 from services.worker.codex.request import CodexRequest
 from services.worker.git.files import remove_below
 from shared.errors import Category, JobError
+from shared.schemas.codex_events import Usage, parse_token_count
 
 # It becomes part of a command line and of a pattern for file names.
 _THREAD_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z-]{0,63}")

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
-from services.worker.codex.events import (
+from services.worker.codex.failures import STDERR_TAIL, Cut, Ending
+from services.worker.codex.request import CodexResult
+from shared.schemas.codex_events import (
     AgentMessage,
     CommandExecution,
     ErrorNotice,
@@ -22,8 +24,6 @@ from services.worker.codex.events import (
     Unknown,
     Usage,
 )
-from services.worker.codex.failures import STDERR_TAIL, Cut, Ending
-from services.worker.codex.request import CodexResult
 
 Redact = Callable[[str], str]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from services.worker.codex.config import Mode, Sandbox
-from services.worker.codex.events import Event, Usage
 from services.worker.codex.leftovers import RunMarker
 from shared.errors import Category, JobError
+from shared.schemas.codex_events import Event, Usage
 
 
 class CodexRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,13 +12,13 @@ import msgspec
 
 from services.worker.codex import supervisor as supervisor_program
 from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, tidy, usage_by_record
-from services.worker.codex.events import Event, LineSplitter, Unknown, Usage, parse_event
 from services.worker.codex.failures import Cut, classify
 from services.worker.codex.leftovers import kill_earlier_runs, kill_run
 from services.worker.codex.record import Redact, RedactedLog, Story
 from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
 from shared.errors import Category
 from shared.failpoints import points
+from shared.schemas.codex_events import Event, LineSplitter, Unknown, Usage, parse_event
 
 OnEvent = Callable[[Event], Awaitable[None]]
 

@@ -16,9 +16,9 @@ import pytest
 
 from services.local.scripted_model import Script, parse_script
 from services.worker.codex.config import Mode, Sandbox
-from services.worker.codex.events import AgentMessage, Event, ItemCompleted
 from services.worker.codex.leftovers import RunMarker
 from services.worker.codex.request import CodexRequest
+from shared.schemas.codex_events import AgentMessage, Event, ItemCompleted
 
 CODEX = Path(codex_cli_bin.bundled_codex_path())
 FAKE = Path(__file__).parents[2] / "fakes" / "codex_fake.py"

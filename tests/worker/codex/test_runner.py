@@ -11,11 +11,11 @@ import pytest
 
 from services.local.scripted_model import ScriptedModel
 from services.worker.codex.config import Mode, Sandbox
-from services.worker.codex.events import CommandExecution, ItemStarted, ThreadStarted, Unknown, Usage
 from services.worker.codex.leftovers import RunMarker
 from services.worker.codex.request import CodexFailed
 from services.worker.codex.runner import recall_run, run_codex
 from shared.errors import Category, JobError
+from shared.schemas.codex_events import CommandExecution, ItemStarted, ThreadStarted, Unknown, Usage
 from tests.waiting import eventually
 from tests.worker.codex.ground import ANSWER, SCHEMA, Ground, Heard, alive, needs_sandbox, script
 

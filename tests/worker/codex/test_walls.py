@@ -9,9 +9,9 @@ import pytest
 
 from services.local.scripted_model import ScriptedModel
 from services.worker.codex.config import Mode, Sandbox
-from services.worker.codex.events import ItemCompleted, Warned
 from services.worker.codex.request import CodexRequest, CodexResult
 from services.worker.codex.runner import run_codex
+from shared.schemas.codex_events import ItemCompleted, Warned
 from tests.worker.codex.ground import ANSWER, Ground, Heard, needs_sandbox, script
 
 UNKNOWN_MODEL = (

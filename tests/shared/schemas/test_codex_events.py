@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.worker.codex.events import (
+from shared.schemas.codex_events import (
     AgentMessage,
     Change,
     CommandExecution,
