@@ -87,4 +87,7 @@ def _repository(told: int | str | None) -> Repository | None:
         return None
     if isinstance(told, int) or (told.isascii() and told.isdecimal()):
         return Repository(id=clean(str(told)))
-    return repository_at(told) if "://" in told else repository_of(None, told.removesuffix(".git"), None)
+    found = repository_at(told) if ":" in told else repository_of(None, told.removesuffix(".git"), None)
+    if found is None:
+        raise Invalid(f"repository must be an id, a path such as owner/name, or an address, not {clean(told)!r}.")
+    return found

@@ -10,10 +10,12 @@ import msgspec
 
 from shared.errors import Invalid
 from shared.schemas.forge import Repository
+from shared.schemas.names import url_host
 
 MAX_NAME_CHARS: Final = 200
 MAX_URL_CHARS: Final = 2000
 MAX_REF_CHARS: Final = 255
+MAX_PATH_CHARS: Final = 1000
 
 # What fits a column of SQLite.
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -41,10 +43,10 @@ def members(body: bytes) -> dict[str, msgspec.Raw]:
     return decoded(body, dict[str, msgspec.Raw], "JSON object")
 
 
-def clean(text: str | None) -> str:
+def clean(text: str | None, limit: int = MAX_NAME_CHARS) -> str:
     """A name or a short reason as it may be shown and stored: printable, in one line, not too long."""
-    shown = "".join(char if char.isprintable() else " " for char in (text or "")[: 2 * MAX_NAME_CHARS])
-    return " ".join(shown.split())[:MAX_NAME_CHARS].rstrip()
+    shown = "".join(char if char.isprintable() else " " for char in (text or "")[: 2 * limit])
+    return " ".join(shown.split())[:limit].rstrip()
 
 
 def context_of(*parts: str) -> str:
@@ -101,27 +103,27 @@ def _ms(text: str) -> int:
 
 def repository_of(id_: int | None, full_name: str | None, url: str | None) -> Repository | None:
     """The repository with this id, path and address; None where neither id nor path is told."""
-    name = clean(full_name).strip("/") or None
+    name = clean(full_name, MAX_PATH_CHARS).strip("/") or None
     if id_ is None and name is None:
         return None
-    return Repository(id=None if id_ is None else str(id_), full_name=name, host=_split(url)[0])
+    return Repository(id=None if id_ is None else str(id_), full_name=name, host=_host_and_path(url)[0])
 
 
 def repository_at(url: str | None, id_: int | None = None) -> Repository | None:
-    """The repository at this address, where nothing else tells its path."""
-    host, path = _split(url)
-    found = repository_of(id_, path.strip("/").removesuffix(".git"), None)
-    return found and msgspec.structs.replace(found, host=host)
+    """The repository at this address, for the web or for git, where nothing else tells its path."""
+    path = _host_and_path(url)[1].strip("/").removesuffix(".git")
+    return repository_of(id_, path, url)
 
 
-def _split(url: str | None) -> tuple[str | None, str]:
-    if (address := url_of(url)) is None:
+def _host_and_path(url: str | None) -> tuple[str | None, str]:
+    """Both as `names.url_host` has them of a project's git_url; nothing of what is no address."""
+    if not url or len(url) > MAX_URL_CHARS or not url.isprintable() or url.startswith("/"):
         return None, ""
     try:
-        parts = urlsplit(address)
+        host, path = url_host(url), urlsplit(url).path if "://" in url else url.partition(":")[2]
     except ValueError:
         return None, ""
-    return parts.hostname or None, parts.path
+    return (host, path) if host else (None, "")
 
 
 def protocol_of(named: int | str | None) -> int | None:

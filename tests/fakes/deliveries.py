@@ -123,6 +123,93 @@ def github_workflow_run(
     return _github("workflow_run", repo, action=action, workflow_run=run, workflow=workflow)
 
 
+def github_check_suite(
+    repo: Repo,
+    *,
+    branch: str | None,
+    sha: str,
+    outcome: str = "success",
+    suite_id: int = 6001,
+    app: str = "orchard-checks",
+    at: int = NOON_MS,
+) -> Sent:
+    """`outcome` as for a workflow run; a suite for the branch of a fork has no `branch`."""
+    state = _state_of(outcome)
+    suite = state | {
+        "id": suite_id,
+        "head_branch": branch,
+        "head_sha": sha,
+        "url": f"https://api.github.com/repos/{repo.path}/check-suites/{suite_id}",
+        "pull_requests": [],
+        "app": {"id": 8, "slug": app, "name": app.title()},
+        "created_at": _iso(NOON_MS),
+        "updated_at": _iso(at),
+        "latest_check_runs_count": 2,
+    }
+    action = "completed" if state["status"] == "completed" else "requested"
+    return _github("check_suite", repo, action=action, check_suite=suite)
+
+
+def github_check_run(
+    repo: Repo,
+    *,
+    branch: str | None,
+    sha: str,
+    outcome: str = "success",
+    name: str = "unit tests",
+    check_id: int = 7001,
+    app: str = "github-actions",
+    title: str | None = None,
+    at: int = NOON_MS,
+) -> Sent:
+    """`outcome` as for a workflow run; `title` is what the check says of itself."""
+    state = _state_of(outcome)
+    ended = state["status"] == "completed"
+    check = state | {
+        "id": check_id,
+        "name": name,
+        "head_sha": sha,
+        "external_id": "",
+        "html_url": f"{repo.url}/runs/{check_id}",
+        "details_url": "https://ci.example.test/41",
+        "started_at": _iso(NOON_MS),
+        "completed_at": _iso(at) if ended else None,
+        "output": {"title": title, "summary": None, "annotations_count": 0},
+        "app": {"id": 8, "slug": app, "name": app.title()},
+        "check_suite": {"id": 6001, "head_branch": branch, "head_sha": sha, "status": state["status"]},
+        "pull_requests": [],
+    }
+    return _github("check_run", repo, action="completed" if ended else "created", check_run=check)
+
+
+def github_status(
+    repo: Repo,
+    *,
+    sha: str,
+    outcome: str = "success",
+    context: str = "ci/orchard",
+    status_id: int = 8001,
+    description: str | None = None,
+    at: int = NOON_MS,
+) -> Sent:
+    """A commit status; the branches that contain the commit are told as a forge does, and mean nothing."""
+    return _github(
+        "status",
+        repo,
+        id=status_id,
+        sha=sha,
+        name=repo.path,
+        state=outcome,
+        context=context,
+        description=description,
+        target_url="https://ci.example.test/41",
+        created_at=_iso(at),
+        updated_at=_iso(at),
+        commit={"sha": sha, "commit": {"message": "feat(pears): grow"}},
+        branches=[{"name": "main", "commit": {"sha": sha}}, {"name": "0001-pears", "commit": {"sha": sha}}],
+    )
+
+
 def github_pull_request(
     repo: Repo,
     *,
@@ -214,6 +301,49 @@ def gitlab_pipeline(
         merge_request=None if merge_request is None else dict(merge_request),
         commit={"id": sha, "message": "feat(pears): grow", "url": f"{repo.url}/-/commit/{sha}"},
         builds=[dict(build) for build in builds],
+    )
+
+
+def gitlab_job(
+    repo: Repo,
+    *,
+    branch: str,
+    sha: str,
+    status: str = "success",
+    name: str = "unit tests",
+    stage: str = "test",
+    job_id: int = 4001,
+    pipeline_id: int = 3001,
+    reason: str = "unknown_failure",
+    allow_failure: bool = False,
+    at: int = NOON_MS,
+) -> Sent:
+    """A job of a pipeline; `reason` is told whether it failed or not, as GitLab does."""
+    ended = status in {"success", "failed", "canceled", "skipped"}
+    return _gitlab(
+        "build",
+        "Job Hook",
+        repo,
+        ref=branch,
+        tag=False,
+        before_sha=NOTHING,
+        sha=sha,
+        build_id=job_id,
+        build_name=name,
+        build_stage=stage,
+        build_status=status,
+        build_created_at=_gitlab_time(NOON_MS),
+        build_started_at=None,
+        build_finished_at=_gitlab_time(at) if ended else None,
+        build_allow_failure=allow_failure,
+        build_failure_reason=reason,
+        retries_count=0,
+        pipeline_id=pipeline_id,
+        project_id=repo.id,
+        project_name=repo.path.replace("/", " / ").title(),
+        commit={"id": pipeline_id, "sha": sha, "message": "feat(pears): grow", "status": status},
+        repository={"name": repo.path.rpartition("/")[2], "homepage": repo.url},
+        environment=None,
     )
 
 
