@@ -212,13 +212,19 @@ _PERMANENT = frozenset(
 
 
 class JobError(DeksdenFlowError):
-    """A job failed: the category, one sentence that says what to do, and the tail of stderr (already redacted)."""
+    """A job failed: the category, one sentence that says what to do, and the tail of stderr (already redacted).
 
-    def __init__(self, category: Category, message: str, *, stderr_tail: str = "") -> None:
+    `again_in_s` is for how long it is of no use to try again, where somebody told it.
+    """
+
+    def __init__(
+        self, category: Category, message: str, *, stderr_tail: str = "", again_in_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.category = category
         self.message = message
         self.stderr_tail = stderr_tail
+        self.again_in_s = again_in_s
 
     @property
     def retryable(self) -> bool:

@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 from services.worker.codex.quota import named_time
 from services.worker.codex.request import CodexFailed
 from services.worker.doors import Doors
-from services.worker.jobs import chores, execution, planning, quality
+from services.worker.jobs import deliveries, execution, planning, publish, quality, setup, sync
 from services.worker.lease import Lease
 from services.worker.meter import JobMeter
 from services.worker.pace import PACE, Pace
@@ -30,13 +30,13 @@ from shared.workflow.unit import Caller
 Job = Callable[[Doors, Lease], Awaitable[Report]]
 
 JOBS: dict[JobKind, Job] = {
-    JobKind.SETUP: chores.set_up,
+    JobKind.SETUP: setup.set_up,
     JobKind.PLAN: planning.plan,
     JobKind.EXECUTE: execution.execute,
     JobKind.QA: quality.judge,
-    JobKind.OPEN_PR: chores.publish,
-    JobKind.DELIVERY: chores.look_at_delivery,
-    JobKind.SYNC: chores.sync,
+    JobKind.OPEN_PR: publish.publish,
+    JobKind.DELIVERY: deliveries.look_at_delivery,
+    JobKind.SYNC: sync.sync,
 }
 
 log = structlog.stdlib.get_logger(__name__)
@@ -143,10 +143,12 @@ class Worker:
             return Failed(category=Category.UNKNOWN, message=redact(f"{type(error).__name__}: {error}"))
 
     def _again_at(self, error: JobError) -> int | None:
+        now_ms = self._runtime.database.clock()
+        if error.again_in_s is not None:
+            return now_ms + round(error.again_in_s * 1000)
         if error.category is not Category.QUOTA:
             return None
-        now = datetime.fromtimestamp(self._runtime.database.clock() / 1000, UTC)
-        named = named_time(error.message, now)
+        named = named_time(error.message, datetime.fromtimestamp(now_ms / 1000, UTC))
         return None if named is None else round(named.timestamp() * 1000)
 
     async def _release(self, lease: Lease, ending: Ending) -> None:

@@ -321,7 +321,7 @@ def _suites(_world: World, repository: Repository, asked: Asked, parts: Sequence
         if run.sha == parts[0]
     ]
     found += [
-        suite(check.suite_id, _of_others(repository, check), None)
+        suite(check.suite_id, _of_others(repository, check), check.branch)
         for check in repository.checks.values()
         if check.sha == parts[0]
     ]

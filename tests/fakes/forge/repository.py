@@ -72,13 +72,14 @@ class Run(msgspec.Struct):
 
 
 class Check(msgspec.Struct):
-    """A check run of another app than GitHub's Actions, alone in its suite."""
+    """A check run of another app than GitHub's Actions, alone in its suite; `branch` is None for that of a fork."""
 
     id: int
     sha: str
     name: str
     outcome: str
     at: int
+    branch: str | None = "main"
     app: str = "other-ci"
     text: str = ""
 
