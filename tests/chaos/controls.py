@@ -97,8 +97,8 @@ class Hand:
         return bool(going) and await self._tell("cancel job", f"/queues/jobs/{going[0]['id']}/actions/cancel")
 
     async def _mend(self, reason: str) -> bool:
-        """Do again what was cancelled; a block that none of us caused is nobody's wish."""
-        if not self._run.told["cancel job"]:
+        """Do again what was cancelled, once that has ended; a block that none of us caused is nobody's wish."""
+        if not self._run.told["cancel job"] or reason not in {"step_failed", "plan_failed", "qa_unavailable"}:
             return False
         if self._rest > 0:
             return True
@@ -106,10 +106,8 @@ class Hand:
         ended = [job["id"] for job in listed if job["status"] == "cancelled"]
         if reason == "step_failed" and self._chance.random() < 0.4:
             await self._tell("retry latest", f"{self._run.path}/actions/retry_latest")
-        elif ended and reason in {"step_failed", "plan_failed", "qa_unavailable"}:
+        elif ended:
             await self._tell("retry job", f"/queues/jobs/{ended[0]}/actions/retry")
-        else:
-            return False
         return True
 
     async def _tell(self, what: str, path: str, body: dict[str, Any] | None = None) -> bool:
