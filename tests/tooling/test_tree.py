@@ -146,7 +146,7 @@ def test_a_status_is_written_by_the_workflow_only() -> None:
 
 
 def test_the_environment_is_read_by_the_programs_mains_only() -> None:
-    mains = ("shared/runtime.py", "services/local/")
+    mains = ("shared/runtime.py", "services/local/", "services/worker/codex/supervisor.py")
     found = [
         f"{place(path, line)} {name}"
         for path in sources("services", "shared")

@@ -90,12 +90,17 @@ class AttemptFiles(msgspec.Struct, frozen=True):
         return self.root / "exit.json"
 
 
-def prepare(request: CodexRequest, redact: Callable[[str], str]) -> AttemptFiles:
-    """Make the folder with everything that Codex reads; the environment comes from `environment_of`."""
+def make_room(request: CodexRequest) -> AttemptFiles:
+    """Make the folder itself, for a worktree that exists."""
     if not request.worktree.is_dir():
         raise JobError(Category.REPOSITORY, f"The worktree {request.worktree} does not exist.")
     files = AttemptFiles(request.attempt_dir.resolve())
     files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return files
+
+
+def prepare(request: CodexRequest, files: AttemptFiles, redact: Callable[[str], str]) -> None:
+    """Fill the folder with everything that Codex reads; the environment comes from `environment_of`."""
     for folder in (files.codex_home, files.programs, files.tmp, files.home):
         folder.mkdir(mode=0o700, exist_ok=True)
     for stale in (files.exit, files.events, files.stderr):
@@ -110,7 +115,6 @@ def prepare(request: CodexRequest, redact: Callable[[str], str]) -> AttemptFiles
         _bring_rollout(request, files)
     if request.login_home is not None:
         _lend_login(request.login_home, files)
-    return files
 
 
 def environment_of(request: CodexRequest, files: AttemptFiles) -> dict[str, str]:

@@ -5,13 +5,13 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
 
 from services.worker.codex import supervisor as supervisor_program
-from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, tidy, usage_by_record
+from services.worker.codex.attempt import AttemptFiles, environment_of, make_room, prepare, tidy, usage_by_record
 from services.worker.codex.failures import Cut, classify
 from services.worker.codex.leftovers import kill_earlier_runs, kill_run
 from services.worker.codex.record import Redact, RedactedLog, Story
@@ -57,18 +57,20 @@ async def run_codex(
     run that gave no answer, also when `stop` was set, and JobError for one that could not begin. However this ends,
     by return, error or cancellation, no process of the run is left when it does.
     """
-    await kill_earlier_runs(request.marker)
-    files = await asyncio.to_thread(prepare, request, redact)
-    begun = time.monotonic()
-    story = Story(request.thread_id)
-    events = RedactedLog(files.events, limit=_LOG_LIMIT, limit_notice=_EVENTS_END, redact=redact)
-    stderr = RedactedLog(files.stderr, limit=_STDERR_LIMIT, limit_notice=_STDERR_END, redact=redact)
+    files = make_room(request)
     try:
         async with _supervised(request, files) as process:
-            cut = await _follow(process, request, story, (events, stderr), on_event, stop)
+            # While it starts up, what it needs is made ready; nothing of the agent runs until `_begin`.
+            await kill_earlier_runs(request.marker)
+            await asyncio.to_thread(prepare, request, files, redact)
+            begun = time.monotonic()
+            story = Story(request.thread_id)
+            events = RedactedLog(files.events, limit=_LOG_LIMIT, limit_notice=_EVENTS_END, redact=redact)
+            stderr = RedactedLog(files.stderr, limit=_STDERR_LIMIT, limit_notice=_STDERR_END, redact=redact)
+            with closing(events), closing(stderr):
+                _begin(process)
+                cut = await _follow(process, request, story, (events, stderr), on_event, stop)
     finally:
-        events.close()
-        stderr.close()
         await asyncio.to_thread(tidy, request, files)
     if story.usage_total is None and story.thread_id is not None:
         story.usage_total = await asyncio.to_thread(usage_by_record, story.thread_id, files)
@@ -105,14 +107,11 @@ def recall_run(attempt_dir: Path, usage_before: Usage, redact: Redact = str) -> 
 
 @asynccontextmanager
 async def _supervised(request: CodexRequest, files: AttemptFiles) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """Start the supervisor; on the way out everything that it started is dead."""
+    """Start the supervisor; everything that it started is dead when the body ended it (`_end`), or did not end well."""
     process = None
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            supervisor_program.__file__,
+            *supervisor_program.program(sys.executable),
             str(request.lock_file),
             str(files.exit),
             str(files.prompt),
@@ -127,8 +126,15 @@ async def _supervised(request: CodexRequest, files: AttemptFiles) -> AsyncGenera
             start_new_session=True,
         )
         yield process
-    finally:
+    except BaseException:
         await _in_any_case(_end(process, request))
+        raise
+
+
+def _begin(process: asyncio.subprocess.Process) -> None:
+    """Let the supervisor start Codex; if it has died meanwhile, its end tells."""
+    assert process.stdin is not None  # noqa: S101  asked for by PIPE
+    process.stdin.write(b"\n")
 
 
 def command_line(request: CodexRequest, files: AttemptFiles) -> list[str]:
@@ -157,7 +163,7 @@ async def _follow(
     on_event: OnEvent,
     stop: asyncio.Event | None,
 ) -> Cut | None:
-    """Read until the run is over or must be cut; return why it was cut."""
+    """Read until the run is over or must be cut, and end it; return why it was cut."""
     assert process.stdout is not None  # noqa: S101  asked for by PIPE
     assert process.stderr is not None  # noqa: S101  asked for by PIPE
     reading = asyncio.create_task(_read_events(process.stdout, story, logs[0], on_event))

@@ -1,12 +1,14 @@
 """The supervisor of one agent process: a program of its own, on the standard library alone, so that it starts quickly.
 
-    python -I -S supervisor.py LOCK_FILE EXIT_FILE STDIN_FILE DEADLINE_S GRACE_S COMMAND [ARGUMENT...]
+    *program(python), LOCK_FILE EXIT_FILE STDIN_FILE DEADLINE_S GRACE_S COMMAND [ARGUMENT...]
 
-It takes the lock of the worktree (exit code 75 when another holds it), starts the command with the lock inherited,
-and lives exactly as long as the command's process tree. The tree is ended when the command has ended, when stdin
-reaches its end (the worker is gone), on SIGTERM, SIGINT or SIGHUP, and when the deadline passes: SIGTERM to every
-process of it, and SIGKILL to what is left after the grace period. Being a subreaper it also inherits, and ends, what
-detached itself. Then it writes EXIT_FILE in one piece and exits with the command's code, or 128 + its signal.
+It waits for a byte on stdin, so that the worker can start it before all is ready; when stdin ends instead, or on
+SIGTERM, SIGINT or SIGHUP, it leaves without a trace. Then it takes the lock of the worktree (exit code 75 when another
+holds it), starts the command with the lock inherited, and lives exactly as long as the command's process tree. The
+tree is ended when the command has ended, when stdin reaches its end (the worker is gone), on one of those signals, and
+when the deadline passes: SIGTERM to every process of it, and SIGKILL to what is left after the grace period. Being a
+subreaper it also inherits, and ends, what detached itself. Then it writes EXIT_FILE in one piece and exits with the
+command's code, or 128 + its signal.
 """
 
 # pathlib would cost a third of the time to start; what is printed goes to stderr, as a program's words do.
@@ -16,10 +18,16 @@ import ctypes
 import fcntl
 import os
 import select
-import signal
 import sys
 import time
 from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # What `signal` itself is made of: its enums would take a quarter of the time to start.
+    import _signal as signal
 
 EX_TEMPFAIL = 75
 CANNOT_RUN = 126
@@ -27,6 +35,13 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _POLL_S = 0.05
+# Imported, and not run as a file, it is compiled once and not at every start.
+_LAUNCH = """
+import sys
+sys.path.append(sys.argv.pop(1).rpartition("/")[0])
+import supervisor
+supervisor.run(sys.argv[1:])
+"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -133,6 +148,16 @@ def start(command: list[str], stdin_file: str) -> int:
     os._exit(CANNOT_RUN)
 
 
+def told_to_begin(wake: int) -> bool:
+    """Wait for the worker's word; return False when it is gone, or asks to stop."""
+    while True:
+        readable, _, _ = select.select([wake, 0], [], [])
+        if any(number in _STOP_SIGNALS for number in drain(wake)):
+            return False
+        if 0 in readable:
+            return bool(os.read(0, 1))
+
+
 def follow(tree: Tree, wake: int, deadline: float) -> str:
     """Wait for the command to end or for a reason to end it; return `ended`, `lifeline`, `stopped` or `deadline`."""
     while True:
@@ -200,6 +225,8 @@ def main(arguments: list[str]) -> int:
     wake = listen()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if not told_to_begin(wake):
+        return 0
     if not take_lock(lock_file):
         print("supervisor: the worktree is locked by another run", file=sys.stderr)
         return EX_TEMPFAIL
@@ -222,5 +249,13 @@ def main(arguments: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def program(python: str) -> tuple[str, ...]:
+    """Return the first words of its command line; its arguments follow."""
+    return python, "-I", "-S", "-c", _LAUNCH, __file__
+
+
+def run(arguments: list[str]) -> None:
+    """Run the program and end the process at once: there is nothing that Python would have to put away."""
+    code = main(arguments)
+    sys.stderr.flush()
+    os._exit(code)

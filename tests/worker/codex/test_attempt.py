@@ -4,9 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from services.worker.codex.attempt import AttemptFiles, environment_of, prepare, shut_out, skills_of, tidy
+from services.worker.codex.attempt import (
+    AttemptFiles,
+    environment_of,
+    make_room,
+    prepare,
+    shut_out,
+    skills_of,
+    tidy,
+)
+from services.worker.codex.request import CodexRequest
 from shared.errors import Category, JobError
 from tests.worker.codex.ground import Ground
+
+
+def prepared(request: CodexRequest) -> AttemptFiles:
+    files = make_room(request)
+    prepare(request, files, str)
+    return files
 
 
 def make(root: Path, *names: str) -> None:
@@ -57,14 +72,14 @@ def test_programs_are_never_looked_for_in_the_current_directory(
 
 
 def test_the_folder_is_for_us_alone(ground: Ground) -> None:
-    files = prepare(ground.request(), str)
+    files = prepared(ground.request())
     assert files.root.stat().st_mode & 0o077 == 0
     assert files.codex_home.stat().st_mode & 0o077 == 0
 
 
 def test_a_worktree_that_is_not_there_is_an_error_of_the_repository(ground: Ground) -> None:
     with pytest.raises(JobError) as caught:
-        prepare(ground.request(worktree=ground.root / "nothing"), str)
+        make_room(ground.request(worktree=ground.root / "nothing"))
     assert caught.value.category is Category.REPOSITORY
 
 
@@ -74,7 +89,7 @@ def test_a_login_is_lent_and_its_renewed_tokens_are_given_back(ground: Ground) -
     (login / "auth.json").write_text("old tokens")
     (login / "auth.json").chmod(0o600)
     request = ground.request(api_key=None, base_url=None, login_home=login)
-    files = prepare(request, str)
+    files = prepared(request)
     lent = files.codex_home / "auth.json"
     assert lent.read_text() == "old tokens"
     lent.write_text("new tokens")
@@ -86,7 +101,7 @@ def test_a_login_is_lent_and_its_renewed_tokens_are_given_back(ground: Ground) -
 
 def test_a_login_that_is_not_there_says_how_to_log_in(ground: Ground) -> None:
     with pytest.raises(JobError, match="codex login") as caught:
-        prepare(ground.request(login_home=ground.root), str)
+        prepared(ground.request(login_home=ground.root))
     assert caught.value.category is Category.AUTH
 
 
@@ -95,14 +110,14 @@ def test_the_record_of_a_thread_is_copied_from_the_attempt_that_last_ran_it(grou
     name = Path("sessions/2026/11/22/rollout-2026-11-22T16-10-18-abc.jsonl")
     (earlier.codex_home / name).parent.mkdir(parents=True)
     (earlier.codex_home / name).write_text("{}")
-    files = prepare(ground.request(thread_id="abc", resume_from=earlier.root), str)
+    files = prepared(ground.request(thread_id="abc", resume_from=earlier.root))
     assert (files.codex_home / name).read_text() == "{}"
 
 
 @pytest.mark.parametrize("thread_id", ["../../x", "*", "abc def", "--help", ""])
 def test_a_thread_id_that_is_none_is_refused(ground: Ground, thread_id: str) -> None:
     with pytest.raises(JobError) as caught:
-        prepare(ground.request(thread_id=thread_id), str)
+        prepared(ground.request(thread_id=thread_id))
     assert caught.value.category is Category.SESSION_LOST
 
 

@@ -25,7 +25,13 @@ class Supervised:
     """One supervisor in a folder, started as the worker starts it."""
 
     def __init__(
-        self, folder: Path, *command: str, deadline_s: float = 60, grace_s: float = 0.3, **options: Any
+        self,
+        folder: Path,
+        *command: str,
+        deadline_s: float = 60,
+        grace_s: float = 0.3,
+        begin: bool = True,
+        **options: Any,
     ) -> None:
         self.folder = folder
         self.exit_file = folder / "exit.json"
@@ -33,14 +39,17 @@ class Supervised:
         stdin.write_text("the prompt\n")
         names = [str(folder / "lock"), str(self.exit_file), str(stdin), str(deadline_s), str(grace_s)]
         self.process = subprocess.Popen(
-            [*PYTHON, supervisor.__file__, *names, *command],
+            [*supervisor.program(sys.executable), *names, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
             env={"DEKSDENFLOW_RUN": "test:1/1"},
+            bufsize=0,
             **options,
         )
+        if begin:
+            self.process.stdin.write(b"\n")
 
     def pids(self) -> dict[str, int]:
         assert self.process.stdout is not None
@@ -82,6 +91,30 @@ def test_the_end_of_the_command_is_told_by_file_and_code(supervise: Supervise, s
     assert ended["started_at"] <= ended["ended_at"]
     assert run.process.returncode == code
     assert list(run.folder.glob("exit.json.*")) == []
+
+
+@pytest.mark.parametrize("how", ["lifeline", "stopped"])
+def test_until_it_is_told_to_begin_it_starts_nothing_and_holds_no_lock(
+    supervise: Supervise, tmp_path: Path, how: str
+) -> None:
+    waiting = supervise("/bin/touch", str(tmp_path / "began"), begin=False)
+    until(lambda: _hears_signals(waiting.process.pid))
+    assert supervise("/bin/true").ended()["rc"] == 0
+    waiting.exit_file.unlink()
+    if how == "lifeline":
+        waiting.process.stdin.close()
+    else:
+        waiting.process.send_signal(signal.SIGTERM)
+    assert waiting.process.wait(20) == 0
+    assert not waiting.exit_file.exists()
+    assert not (tmp_path / "began").exists()
+
+
+def _hears_signals(pid: int) -> bool:
+    """Whether the process handles SIGTERM by now; until then its end would have another code."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def test_the_command_reads_the_file_and_writes_to_the_workers_pipes(supervise: Supervise) -> None:
@@ -177,6 +210,7 @@ def test_an_ordinary_user_can_run_it() -> None:
             pytest.skip("there is nobody else in this user namespace")
         names = [f"{folder}/lock", f"{folder}/exit.json", "/dev/null", "60", "1"]
         reading, lifeline = os.pipe()
+        os.write(lifeline, b"\n")
         command = ["/bin/sh", "-c", "sleep 300 & setsid sleep 301 & id -u"]
         done = subprocess.run(
             [sys.executable, "-c", _AS_NOBODY, str(nobody.pw_uid), *names, *command],
