@@ -2,8 +2,8 @@
 
 import json
 import logging
+import random
 import re
-import secrets
 import sys
 import traceback
 from typing import Any, TextIO, cast
@@ -31,6 +31,9 @@ QUIET = ("arq", "asyncio", "httpcore", "httpx", "uvicorn.access")
 COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 RESET = "\x1b[0m"
 ONE_BYTE = 0x100
+
+# Request ids need not be hard to guess, and asking the kernel for each costs as much as reading a row.
+_ids = random.Random()  # noqa: S311
 
 FIRST = ("timestamp", "level", "logger", "event", *IDS)
 
@@ -79,7 +82,7 @@ def configure(
 
 def request_id_from(header: str | None) -> str:
     """The caller's own request id when it is harmless, else a new one."""
-    return header if header and REQUEST_ID.fullmatch(header) else secrets.token_hex(8)
+    return header if header and REQUEST_ID.fullmatch(header) else f"{_ids.getrandbits(64):016x}"
 
 
 def on_one_line(text: str) -> str:

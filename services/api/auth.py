@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.handlers.base import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from shared.errors import Forbidden, TooMany, Unauthenticated
 from shared.failpoints import fp
@@ -30,7 +30,9 @@ MAX_CREDENTIAL_CHARS = 512
 
 
 class Gate:
-    """The guard of every route that is not `opt={"open": True}`; leaves the `Caller` as the request's user.
+    """Stands before every route that is not `opt={"open": True}`; leaves the `Caller` as the request's user.
+
+    It is middleware: Litestar copies a handler for each guard of each request, and a route could not do without it.
 
     A route with `opt={"admin": True}` is closed to project tokens. A project token narrows the caller to its project,
     beside a valid bearer too. Other projects' things are not found, which the verbs and reads see to.
@@ -43,15 +45,25 @@ class Gate:
         self._database = database
         self._limit = limit or FailureLimit()
 
-    async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+    def __call__(self, app: ASGIApp) -> ASGIApp:
+        """Put the gate before an app."""
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._admit(ASGIConnection(scope))
+            await app(scope, receive, send)
+
+        return guarded
+
+    async def _admit(self, connection: Connection) -> None:
         """Let the caller in, or raise the refusal."""
-        if handler.opt.get("open"):
+        opt = connection.scope["route_handler"].opt
+        if opt.get("open"):
             return
         state = connection.scope["state"]
         caller = await self._caller(connection, state.get("request_id"))
         connection.scope["user"] = caller
         state["actor"] = caller.actor
-        if caller.project_id is not None and handler.opt.get("admin"):
+        if caller.project_id is not None and opt.get("admin"):
             _refuse_project_token(connection, caller.project_id)
 
     async def _caller(self, connection: Connection, request_id: str | None) -> Caller:

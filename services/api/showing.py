@@ -46,8 +46,10 @@ _LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is as far as R
 
 def project(tx: Tx, record: Project) -> answers.ProjectAnswer:
     """A project with the state of its setup."""
-    job = jobs.last_setup(tx, record.id)
-    setup = None if job is None else _shown(answers.SetupAnswer, job, job_id=job.id)
+    row = jobs.last_setup(tx, record.id)
+    setup = None
+    if row is not None:
+        setup = answers.SetupAnswer(row["id"], JobState(row["state"]), row["category"], row["error"])
     return _shown(answers.ProjectAnswer, record, setup=setup)
 
 

@@ -230,10 +230,11 @@ def newest_like(tx: Tx, job: Job) -> Job:
     return found or job
 
 
-def last_setup(tx: Tx, project_id: int) -> Job | None:
-    """The newest setup job of a project."""
-    return tx.load(
-        Job, "SELECT * FROM jobs WHERE project_id = ? AND kind = 'setup' ORDER BY id DESC LIMIT 1", (project_id,)
+def last_setup(tx: Tx, project_id: int) -> Row | None:
+    """The `id`, `state`, `category` and `error` of a project's newest setup job."""
+    return tx.row(
+        "SELECT id, state, category, error FROM jobs WHERE project_id = ? AND kind = 'setup' ORDER BY id DESC LIMIT 1",
+        (project_id,),
     )
 
 
