@@ -4,15 +4,17 @@ Every failure is a `JobError` whose sentence says what to do. A token goes to th
 nowhere else.
 """
 
+import re
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from services.worker.forge.client import Api, Kept, new_http
+from services.worker.forge.client import Api, Kept, Patience, new_http
 from services.worker.forge.failures import Place
 from services.worker.forge.github import GitHub
 from services.worker.forge.gitlab import GitLab
+from shared.errors import Category, JobError
 from shared.redaction import Redactor
 from shared.schemas.forge import CiWord, PullWord, Repository
 from shared.schemas.names import url_host
@@ -79,17 +81,24 @@ class Address(msgspec.Struct, frozen=True):
 class Forges:
     """Makes the doors to forges, which share their connections and what they remember; closed by who made it."""
 
-    def __init__(self, *, redactor: Redactor) -> None:
+    def __init__(self, *, redactor: Redactor, patience: Patience = Patience()) -> None:  # noqa: B008  it is frozen
         self._redactor = redactor
-        self._http = new_http()
+        self._patience = patience
+        self._http = new_http(patience)
         self._kept = Kept()
 
     def of(self, provider: Provider, git_url: str, token: Secret) -> Forge | None:
-        """The forge of this repository, spoken to with this token; None where the URL is none of such a forge."""
+        """The forge of this repository, spoken to with this token; None where the URL is none of such a forge.
+
+        CONFIG when the token is none: a header can hold no other characters.
+        """
         at = address_of(git_url)
         if at is None:
             return None
         self._redactor.learn(token.reveal())
+        if not re.fullmatch(r"[!-~]+", token.reveal()):
+            message = f"The token for {at.host} holds a space, a line break or another character that no token has."
+            raise JobError(Category.CONFIG, message)
         match provider:
             case Provider.GITHUB if at.full_name.count("/") == 1:
                 return self._github(at, token)
@@ -112,7 +121,16 @@ class Forges:
         return GitHub(api, graphql, at.full_name)
 
     def _api(self, place: Place, base: str, token: Secret, header: tuple[str, str], headers: dict[str, str]) -> Api:
-        return Api(self._http, self._kept, place=place, base=base, token=token, header=header, headers=headers)
+        return Api(
+            self._http,
+            self._kept,
+            place=place,
+            base=base,
+            token=token,
+            header=header,
+            headers=headers,
+            whole_s=self._patience.whole_s,
+        )
 
 
 def address_of(git_url: str) -> Address | None:

@@ -19,9 +19,6 @@ from services.worker.forge.failures import Place, Wish, moved, refusal
 from shared.errors import Category, JobError
 from shared.secret import Secret
 
-CONNECT_S: Final = 5.0
-READ_S: Final = 20.0
-WHOLE_S: Final = 60.0
 MAX_BODY_BYTES: Final = 8 << 20
 MAX_LOG_BYTES: Final = 64 << 20
 TAIL_BYTES: Final = 64_000
@@ -36,6 +33,14 @@ _NOT_MODIFIED: Final = 304
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 T = TypeVar("T")
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """For how many seconds a connection, the next piece of an answer, and a whole answer are waited for."""
+
+    connect_s: float = 5.0
+    read_s: float = 20.0
+    whole_s: float = 60.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -65,10 +70,12 @@ class Kept:
                 self._answers.popitem(last=False)
 
 
-def new_http() -> httpx.AsyncClient:
+def new_http(patience: Patience) -> httpx.AsyncClient:
     """What all calls go through; the environment tells it of a proxy and a CA file, as it does every program."""
     http = httpx.AsyncClient(
-        timeout=httpx.Timeout(READ_S, connect=CONNECT_S), follow_redirects=False, headers={"user-agent": "deksdenflow"}
+        timeout=httpx.Timeout(patience.read_s, connect=patience.connect_s),
+        follow_redirects=False,
+        headers={"user-agent": "deksdenflow"},
     )
     http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return http
@@ -87,10 +94,12 @@ class Api:
         token: Secret,
         header: tuple[str, str],
         headers: Mapping[str, str],
+        whole_s: float,
     ) -> None:
         self.place = place
         self._http, self._kept, self._base = http, kept, base
         self._token, self._header, self._headers = token, header, headers
+        self._whole_s = whole_s
 
     async def get(self, path: str, wish: Wish, shape: type[T], **query: str | int) -> T:
         """What is there, in this shape."""
@@ -206,7 +215,7 @@ class Api:
         """One request, and the reading of its answer; what goes wrong on the way is a JobError."""
         try:
             async with (
-                asyncio.timeout(WHOLE_S),
+                asyncio.timeout(self._whole_s),
                 self._http.stream(method, url, headers=dict(headers), content=body) as response,
             ):
                 yield response

@@ -26,7 +26,7 @@ PIPELINES: Final = Wish("read the pipelines of a commit", NEEDS)
 LOG: Final = Wish("read the log of a job", NEEDS)
 START: Final = Wish("start a pipeline", NEEDS)
 
-_DRAFT: Final = re.compile(r"^(?:\s*(?:\[draft\]|\(draft\)|draft:|draft\b\s-))+\s*", re.IGNORECASE)
+_DRAFT: Final = re.compile(r"^(?:\s*(?:\[draft\]|\(draft\)|draft:))+\s*", re.IGNORECASE)
 
 
 class _MergeRequest(gitlab.MergeRequest, frozen=True):

@@ -43,8 +43,11 @@ def answer(world: World, host: str, path: str, asked: Asked) -> Answer | None:
 
 def _paged(items: list[Any], asked: Asked) -> Answer:
     size, page = int(asked.query.get("per_page", "20")), int(asked.query.get("page", "1"))
-    more = page * size < len(items)
-    return as_json(items[(page - 1) * size : page * size], **{"x-next-page": str(page + 1) if more else ""})
+    headers = {}
+    if page * size < len(items):
+        query = "&".join(f"{name}={value}" for name, value in {**asked.query, "page": str(page + 1)}.items())
+        headers["link"] = f'<https://{asked.host}{asked.path}?{query}>; rel="next"'
+    return as_json(items[(page - 1) * size : page * size], **headers)
 
 
 def _project(repository: Repository, _asked: Asked, _parts: Sequence[str]) -> Answer:

@@ -1,8 +1,11 @@
 """One repository of the fake forge: real git commits, PRs, comments, CI, and what people do to them."""
 
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,16 @@ FIRST_FILES = {"README.md": "# Sample\n", "src/app.py": "print('hello')\n"}
 
 # What GitLab calls a conclusion of GitHub's; other words are taken as they are.
 GITLAB_WORDS = {"failure": "failed", "in_progress": "running", "queued": "pending", "cancelled": "canceled"}
+
+
+@cache
+def _first_origin() -> tempfile.TemporaryDirectory[str]:
+    """What every repository begins as, made once; git takes its time."""
+    folder = tempfile.TemporaryDirectory(prefix="fake-forge-")
+    origin = Origin(Path(folder.name, "origin"))
+    plain_git(origin.bare, "config", "http.receivepack", "true")
+    origin.commit(FIRST_FILES)
+    return folder
 
 
 class Comment(msgspec.Struct):
@@ -119,10 +132,7 @@ class Repository:
     ) -> None:
         self.provider, self.host, self.full_name, self.token = provider, host, full_name, token
         self.id = number
-        self.origin = Origin(folder)
-        plain_git(self.origin.bare, "config", "http.receivepack", "true")
-        if not self.origin.head("main"):
-            self.origin.commit(FIRST_FILES)
+        self.origin = Origin(shutil.copytree(Path(_first_origin().name, "origin"), folder))
         self.told = deliveries.Repo(id=number, path=full_name, host=host)
         self.pulls: dict[int, Pull] = {}
         self.runs: dict[int, Run] = {}

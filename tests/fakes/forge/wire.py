@@ -113,6 +113,7 @@ class Server:
         self._certificates = Certificates(folder)
         self._tls: dict[str, asyncio.Server] = {}
         self._proxy: asyncio.Server | None = None
+        self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.refusing = False
 
@@ -168,10 +169,11 @@ class Server:
         if verb != "CONNECT" or self.refusing:
             return
         name = target.rpartition(":")[0]
-        if name not in self._tls:
-            self._tls[name] = await asyncio.start_server(
-                self._accepting(self._converse), "127.0.0.1", 0, ssl=self._certificates.context(name)
-            )
+        async with self._starting:
+            if name not in self._tls:
+                self._tls[name] = await asyncio.start_server(
+                    self._accepting(self._converse), "127.0.0.1", 0, ssl=self._certificates.context(name)
+                )
         port = self._tls[name].sockets[0].getsockname()[1]
         onward, back = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
