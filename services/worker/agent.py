@@ -9,10 +9,10 @@ from typing import TypeVar
 import msgspec
 
 from services.worker.answers import BadAnswer
-from services.worker.codex.attempt import AttemptFiles
 from services.worker.codex.binary import CodexBinary, SandboxProbe, find_codex
 from services.worker.codex.config import Mode, Sandbox
 from services.worker.codex.leftovers import RunMarker, scope_of
+from services.worker.codex.record import thread_record
 from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
 from services.worker.codex.runner import run_codex
 from services.worker.git.records import Worktree
@@ -21,7 +21,8 @@ from services.worker.prompts import Prompt, bad_answer_prompt
 from shared.failpoints import points
 from shared.schemas.codex_events import Event, ThreadStarted
 from shared.schemas.codex_events import Usage as Tokens
-from shared.schemas.reports import Claim, Usage
+from shared.schemas.records import Attempt
+from shared.schemas.reports import Usage
 from shared.settings import Settings
 
 A = TypeVar("A")
@@ -31,12 +32,13 @@ AGAIN = "again"
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to ask of Codex; `worktree` is where it looks, `git_dir` the repository behind it."""
+    """One thing to ask of Codex; `worktree` is where it looks, `resume` the attempt whose thread goes on."""
 
     mode: Mode
     worktree: Worktree
     prompt: Prompt
     schema: dict[str, object]
+    resume: Attempt | None = None
 
 
 class Agent:
@@ -85,9 +87,8 @@ class Agent:
         Raises BadAnswer when the second one is not accepted either, CodexFailed when there was none. What it cost is
         noted on the attempt as it becomes known.
         """
-        claim = lease.claim
         folder = self.folder_of(lease)
-        request = _resumed(await self._request(lease, ask, folder), claim)
+        request = _resumed(await self._request(lease, ask, folder), ask.resume, lease.claim.used)
         first = await self._run(lease, request, ask.prompt, folder, Tokens())
         try:
             return decode(first.message)
@@ -165,17 +166,20 @@ class Agent:
         )
 
 
-def _resumed(request: CodexRequest, claim: Claim) -> CodexRequest:
-    """The request in the thread that is to go on; a thread that left no record is begun anew, in the same files."""
-    resume = claim.resume
-    if resume is None or resume.thread_id is None or resume.directory is None:
+def folder_of_thread(attempt: Attempt) -> Path | None:
+    """The folder with the newest record of an attempt's thread, or None when there is none."""
+    if attempt.thread_id is None or attempt.directory is None:
+        return None
+    folders = (Path(attempt.directory, AGAIN), Path(attempt.directory))
+    return next((folder for folder in folders if thread_record(folder, attempt.thread_id)), None)
+
+
+def _resumed(request: CodexRequest, resume: Attempt | None, used: Usage) -> CodexRequest:
+    """The request in the thread that is to go on."""
+    folder = resume and folder_of_thread(resume)
+    if resume is None or folder is None:
         return request
-    for folder in (Path(resume.directory, AGAIN), Path(resume.directory)):
-        if any(AttemptFiles(folder).codex_home.glob(f"sessions/**/rollout-*-{resume.thread_id}.jsonl")):
-            return msgspec.structs.replace(
-                request, thread_id=resume.thread_id, resume_from=folder, usage_before=_tokens(claim.used)
-            )
-    return request
+    return msgspec.structs.replace(request, thread_id=resume.thread_id, resume_from=folder, usage_before=_tokens(used))
 
 
 def _database_files(path: Path) -> tuple[Path, ...]:

@@ -27,7 +27,7 @@ class Doors:
         self.git = git
         self.agent = agent
         self.redactor = redactor
-        self._database = database
+        self.database = database
         self._vault = vault
 
     @points
@@ -43,7 +43,7 @@ class Doors:
         return Remote(project.git_url, Credential(host, token))
 
     async def _own_token(self, project: Project) -> Secret | None:
-        stored = await self._database.read(projects.secret, project.id, FORGE_TOKEN)
+        stored = await self.database.read(projects.secret, project.id, FORGE_TOKEN)
         if stored is None:
             return None
         try:

@@ -12,7 +12,7 @@ from services.worker.pace import PACE, Pace
 from shared.errors import Category, JobError, Unavailable
 from shared.schemas.records import Plan, Protocol
 from shared.schemas.reports import Claim, ExecutionDone, PlanDone, Usage
-from shared.schemas.statuses import StopRequest
+from shared.schemas.statuses import Footing, StopRequest
 from shared.workflow import jobs as verbs
 from shared.workflow.door import Workflow
 from shared.workflow.unit import Caller, Unit
@@ -89,6 +89,14 @@ class Lease:
         """Keep the thread, the folder and the tokens of the live attempt."""
         self.usage = usage
         self._hold(await self._note(verbs.note_attempt, usage, directory))
+
+    async def note_footing(self, footing: Footing, resumed_from: int | None) -> None:
+        """Keep what the live attempt stands on."""
+        self._hold(await self._note(verbs.note_footing, footing, resumed_from))
+
+    async def note_salvage(self, attempt_id: int, ref: str) -> None:
+        """Keep where the files of an attempt were saved."""
+        self._hold(await self._note(verbs.note_salvage, attempt_id, ref))
 
     async def note_commit(self, sha: str, report: PlanDone | ExecutionDone) -> None:
         """Keep a commit before it is pushed."""

@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Container
+from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 
 import msgspec
@@ -79,8 +79,8 @@ class _Seen(msgspec.Struct, frozen=True):
 class Reconciler:
     """Safe to run in every worker at once: whatever it does is one compare-and-set that only one of them wins.
 
-    `live` are the jobs that this worker holds itself, by their ids; `last_tick` is the monotonic time of the last round
-    that did all of its work.
+    `live` are the jobs that this worker holds itself, by their ids; `save` keeps what a dead worker's agent had written
+    and gives its git ref; `last_tick` is the monotonic time of the last round that did all of its work.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Reconciler:
         *,
         live: Container[int],
         marker: Callable[[int, int], RunMarker],
+        save: Callable[[Job], Awaitable[str | None]],
         monotonic: Callable[[], float] = time.monotonic,
         pace: Pace = PACE,
     ) -> None:
@@ -99,6 +100,7 @@ class Reconciler:
         self._ownership = ownership
         self._live = live
         self._marker = marker
+        self._save = save
         self._monotonic = monotonic
         self._pace = pace
         self._seen: dict[int, _Seen] = {}
@@ -170,7 +172,9 @@ class Reconciler:
         try:
             await kill_run(self._marker(job.id, job.token))
             fp("take_back_killed")
-            taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, Lost(message=why))
+            lost = Lost(message=why, salvage=await self._save(job))
+            fp("take_back_saved")
+            taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, lost)
         except JobError as error:
             log.warning("kill_unconfirmed", job=job.id, error=error.message)
         except Unavailable:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.worker.arq_loop import WakingWorker
 from services.worker.doors import Doors
 from services.worker.git.door import Git
 from services.worker.health import worker_app
+from services.worker.jobs.footing import save_leftovers
 from services.worker.meter import JobMeter
 from services.worker.pace import PACE, Pace
 from services.worker.reconcile import Ownership, Reconciler
@@ -67,7 +69,13 @@ async def run_worker(
     worker = Worker(runtime, doors, JobMeter(registry), pace)
     ownership = Ownership(settings.workspaces_dir.absolute() / "workers", worker.owner)
     reconciler = Reconciler(
-        runtime.flow, worker.caller, ownership, live=worker.leases, marker=doors.agent.marker_of, pace=pace
+        runtime.flow,
+        worker.caller,
+        ownership,
+        live=worker.leases,
+        marker=doors.agent.marker_of,
+        save=partial(save_leftovers, doors),
+        pace=pace,
     )
     worker.freed = reconciler.wake
     loop = WakingWorker(runtime.queue, worker.run_job, slots=settings.worker_concurrency, mark_s=pace.mark_s)

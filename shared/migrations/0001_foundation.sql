@@ -237,6 +237,7 @@ CREATE TABLE attempts (
     model TEXT,
     thread_id TEXT,
     resumed_from INTEGER REFERENCES attempts (id),
+    salvage TEXT,
     prompt_sha256 TEXT,
     start_sha TEXT,
     head_sha TEXT,

@@ -101,6 +101,21 @@ def before(tx: Tx, attempt: Attempt) -> Attempt | None:
     )
 
 
+def at_branch_before(tx: Tx, attempt: Attempt) -> Attempt | None:
+    """The attempt that had the protocol's worktree before this one, whatever it was for."""
+    return tx.load(
+        Attempt,
+        "SELECT * FROM attempts WHERE protocol_id = ? AND kind IN ('plan_protocol_job', 'execute_step_job') AND id < ?"
+        " ORDER BY id DESC LIMIT 1",
+        (attempt.protocol_id, attempt.id),
+    )
+
+
+def note_salvage(tx: Tx, attempt_id: int, ref: str) -> None:
+    """Keep where the files of an attempt were saved, which may be found after it was closed."""
+    tx.run("UPDATE attempts SET salvage = ? WHERE id = ?", (ref, attempt_id))
+
+
 def save(tx: Tx, attempt: Attempt) -> None:
     """Write the changeable columns of an attempt that is still open; a closed one stays as it is."""
     tx.run(

@@ -174,6 +174,7 @@ class AttemptAnswer(Answer, frozen=True, rename=RUN_AND_STEP | {"kind": "job_typ
     model: str | None
     thread_id: str | None
     resumed_from: Annotated[int | None, Meta(description="The attempt whose thread it went on with.")]
+    salvage: Annotated[str | None, Meta(description="The git ref of what it had written when it was cut off.")]
     prompt_sha256: str | None
     start_sha: str | None
     head_sha: str | None

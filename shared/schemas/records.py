@@ -191,7 +191,8 @@ class Hold(Record, frozen=True):
 class Attempt(Record, frozen=True):
     """One life of a Codex process for a job; `head_sha` and `result` are set once its work is committed.
 
-    Token counts are what this attempt added, never the running total of a resumed thread.
+    Token counts are what this attempt added, never the running total of a resumed thread. `salvage` is the git ref of
+    what it had written when it was cut off.
     """
 
     id: int
@@ -205,6 +206,7 @@ class Attempt(Record, frozen=True):
     model: str | None
     thread_id: str | None
     resumed_from: int | None
+    salvage: str | None
     prompt_sha256: str | None
     start_sha: str | None
     head_sha: str | None

@@ -7,7 +7,7 @@ import msgspec
 from shared.errors import Category
 from shared.schemas.forge import PullWord, Repository, Said, Word
 from shared.schemas.records import Attempt, Job, Plan, Project, Protocol, StepRun
-from shared.schemas.statuses import StepType
+from shared.schemas.statuses import Footing, StepType
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,9 +25,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker needs to run a job that it has claimed; `plan` is the newest revision.
 
-    `model` is the one to ask, `resume` the attempt whose Codex thread goes on and `used` what that thread has used,
-    `earlier` this job's attempts before, or the one before a retry whose commit is still good. `judged_from` is the
-    commit that the step's work began at, `secret_files` hold what no agent may read.
+    `model` is the one to ask, `footing` what the rows say that the attempt stands on (None: on nothing earlier),
+    `resume` the attempt whose Codex thread goes on if that is still sound, and `used` what that thread has used.
+    `earlier` are this job's attempts before, or the one before a retry whose commit is still good, `before` is the
+    attempt that had the worktree last. `judged_from` is the commit that the step's work began at, `secret_files` hold
+    what no agent may read.
     """
 
     job: Job
@@ -38,6 +40,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     attempt: Attempt | None = None
     earlier: tuple[Attempt, ...] = ()
+    before: Attempt | None = None
+    footing: Footing | None = None
     resume: Attempt | None = None
     used: Usage = Usage()
     judged_from: str | None = None
@@ -145,9 +149,10 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
-    """Whoever ran the job is dead; said by the reconciler."""
+    """Whoever ran the job is dead; said by the reconciler. `salvage` is the git ref of what it had written."""
 
     message: str
+    salvage: str | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,6 +96,40 @@ class AttemptState(StrEnum):
     PARKED = "parked"
 
 
+class Footing(StrEnum):
+    """What an attempt stands on that takes over from an earlier one, and why."""
+
+    # It goes on in the earlier one's thread, with its files but for the last of these, which has its commit.
+    PARKED = "parked"
+    LOST = "lost"
+    REWORK = "rework"
+    # It adopts the earlier one's commit.
+    COMMITTED = "committed"
+    # It starts clean.
+    FAILED = "failed"
+    READS_ONLY = "reads_only"
+    TOO_OFTEN = "too_often"
+    NO_THREAD = "no_thread"
+    THREAD_GONE = "thread_gone"
+    THREAD_TORN = "thread_torn"
+    OTHER_MODEL = "other_model"
+    BRANCH_MOVED = "branch_moved"
+    WORKTREE_USED = "worktree_used"
+    WORKTREE_MOVED = "worktree_moved"
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether it goes on with the files as the earlier one left them."""
+        return self in {Footing.PARKED, Footing.LOST}
+
+    @property
+    def how(self) -> str:
+        """In one word for the timeline: `resumed`, `adopted` or `clean`."""
+        if self is Footing.COMMITTED:
+            return "adopted"
+        return "resumed" if self.keeps_files or self is Footing.REWORK else "clean"
+
+
 class Phase(StrEnum):
     """What a protocol or step is doing or waiting for within its status."""
 
@@ -294,6 +328,7 @@ class EventType(StrEnum):
     LINE_RESUMED = "line_resumed"
     LATE_RESULT = "late_result"
     ATTEMPT_KILLED = "attempt_killed"
+    ATTEMPT_CONTINUED = "attempt_continued"
     OPEN_PR_ENQUEUED = "open_pr_enqueued"
     BRANCH_PUSHED = "branch_pushed"
     BRANCH_ADOPTED = "branch_adopted"

@@ -3,7 +3,7 @@
 from shared.repository import attempts, projects, protocols, steps
 from shared.schemas.records import Attempt, Job, Project, Protocol, StepRun
 from shared.schemas.reports import Claim, Usage
-from shared.schemas.statuses import AttemptState, JobKind
+from shared.schemas.statuses import AttemptState, Footing, JobKind
 from shared.workflow import execution, planning, quality
 from shared.workflow.unit import Unit
 
@@ -28,7 +28,10 @@ def begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
             step = quality.begin(unit, job, attempt.id)
         case _:
             planning.begin(unit, job, attempt.id)
-    resume = _to_resume(unit, attempt, step, earlier)
+    before = attempts.at_branch_before(unit.tx, attempt)
+    usable = earlier or _untaken(unit, attempt, protocol, step)
+    footing = _footing(unit, job, attempt, before, usable)
+    resume = _to_resume(unit, attempt, step, earlier, footing)
     return Claim(
         job=job,
         project=project,
@@ -37,7 +40,9 @@ def begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
         steps=tuple(steps.of_protocol(unit.tx, protocol.id)),
         plan=protocols.plan(unit.tx, protocol.id, protocol.plan_revision),
         attempt=attempt,
-        earlier=earlier or _untaken(unit, attempt, protocol, step),
+        earlier=usable,
+        before=before,
+        footing=footing or (Footing.REWORK if resume else None),
         resume=resume,
         used=_used(unit, resume),
         judged_from=_judged_from(unit, step) if job.kind is JobKind.QA else None,
@@ -53,12 +58,38 @@ def _model(unit: Unit, job: Job, project: Project, protocol: Protocol, step: Ste
     return asked or protocol.model or project.default_models.get(role) or unit.rules.models.get(role, "")
 
 
-def _to_resume(unit: Unit, now: Attempt, step: StepRun | None, earlier: tuple[Attempt, ...]) -> Attempt | None:
-    """The attempt whose Codex thread fits the worktree: a parked one, or the one that made the last commit."""
-    if earlier:
-        last = earlier[-1]
-        parked = last.state is AttemptState.PARKED and last.thread_id is not None
-        return last if parked and last.start_sha == now.start_sha else None
+def _footing(
+    unit: Unit, job: Job, now: Attempt, before: Attempt | None, earlier: tuple[Attempt, ...]
+) -> Footing | None:
+    """What the attempt stands on as far as the rows tell; the worker also looks at the thread's record and the files.
+
+    A thread and files that were cut off are gone on with when they belong together, to the same work and to nobody
+    else since. The last time that a job may kill its worker it gets a clean start: the thread may be what kills it.
+    """
+    if not earlier:
+        return None
+    last = earlier[-1]
+    lost = last.state is AttemptState.LOST
+    reasons = {
+        Footing.COMMITTED: any(each.head_sha and each.result for each in earlier),
+        Footing.FAILED: not lost and last.state is not AttemptState.PARKED,
+        Footing.READS_ONLY: lost and job.kind is not JobKind.EXECUTE,
+        Footing.TOO_OFTEN: lost and job.continuations >= unit.rules.max_continuations,
+        Footing.NO_THREAD: _talked(unit, last).thread_id is None,
+        Footing.OTHER_MODEL: last.model != now.model,
+        Footing.BRANCH_MOVED: last.start_sha != now.start_sha,
+        Footing.WORKTREE_USED: job.kind.writes_branch and before is not None and before.job_id != job.id,
+    }
+    otherwise = Footing.LOST if lost else Footing.PARKED
+    return next((footing for footing, applies in reasons.items() if applies), otherwise)
+
+
+def _to_resume(
+    unit: Unit, now: Attempt, step: StepRun | None, earlier: tuple[Attempt, ...], footing: Footing | None
+) -> Attempt | None:
+    """The attempt whose Codex thread goes on: the one that was cut off, or the one that made the last commit."""
+    if footing is not None:
+        return _talked(unit, earlier[-1]) if footing.keeps_files else None
     if now.kind is not JobKind.EXECUTE or step is None or step.thread_id is None or step.executions == 0:
         return None
     for attempt in attempts.of_thread(unit.tx, step.thread_id):
@@ -66,6 +97,13 @@ def _to_resume(unit: Unit, now: Attempt, step: StepRun | None, earlier: tuple[At
         if fits and attempt.model == now.model and attempt.kind is JobKind.EXECUTE:
             return attempt
     return None
+
+
+def _talked(unit: Unit, last: Attempt) -> Attempt:
+    """The attempt that has the thread's record: one that died before its agent spoke left it where it was."""
+    while last.thread_id is None and last.resumed_from is not None:
+        last = attempts.expect(unit.tx, last.resumed_from)
+    return last
 
 
 def _untaken(unit: Unit, now: Attempt, protocol: Protocol, step: StepRun | None) -> tuple[Attempt, ...]:

@@ -4,7 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.errors import Category
-from shared.repository import jobs
+from shared.repository import attempts, jobs
 from shared.schemas.records import Job
 from shared.schemas.reports import (
     DeliveryDone,
@@ -41,9 +41,27 @@ def cancel(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None
     """End a job that was asked to: whatever it brings comes late and changes nothing."""
     jobs.finish(unit.tx, replace(job, state=JobState.CANCELLED, category=Category.CANCELLED.value))
     if isinstance(ending, Failed | Lost | Stopped):
-        unit.say(EventType.ATTEMPT_KILLED, job, attempt_id=attempt_id, ending=type(ending).__name__)
+        salvage = _salvage_of(unit, attempt_id)
+        unit.say(EventType.ATTEMPT_KILLED, job, attempt_id=attempt_id, ending=word_of(ending), salvage=salvage)
     else:
-        unit.say(EventType.LATE_RESULT, job, attempt_id=attempt_id, ending=type(ending).__name__, token=job.token)
+        unit.say(EventType.LATE_RESULT, job, attempt_id=attempt_id, ending=word_of(ending), token=job.token)
+
+
+def word_of(ending: Ending) -> str:
+    """How a job ended, in one word for the timeline."""
+    match ending:
+        case Failed():
+            return "stopped" if ending.category is Category.CANCELLED else "failed"
+        case Lost():
+            return "lost"
+        case Stopped():
+            return "stopped"
+        case _:
+            return "done"
+
+
+def _salvage_of(unit: Unit, attempt_id: int | None) -> str | None:
+    return None if attempt_id is None else attempts.expect(unit.tx, attempt_id).salvage
 
 
 def _failed(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> None:
@@ -130,7 +148,14 @@ def _lost(unit: Unit, job: Job, attempt_id: int | None, ending: Lost) -> None:
         return
     again = replace(job, attempt=job.attempt - 1, continuations=job.continuations + 1)
     _requeue(unit, again, run_at=unit.now, category=Category.LOST, error=ending.message)
-    unit.say(EventType.JOB_LOST, job, attempt_id=attempt_id, message=ending.message, continuation=again.continuations)
+    unit.say(
+        EventType.JOB_LOST,
+        job,
+        attempt_id=attempt_id,
+        message=ending.message,
+        continuation=again.continuations,
+        salvage=ending.salvage,
+    )
     if job.kind is JobKind.EXECUTE:
         execution.back_off(unit, job, Reason.LOST, lost=True)
     else:

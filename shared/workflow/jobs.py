@@ -8,7 +8,7 @@ from shared.repository import attempts, jobs, protocols, steps
 from shared.schemas.policy import LONGEST_SETTLE_S
 from shared.schemas.records import Attempt, Job, Plan, Protocol
 from shared.schemas.reports import Claim, Ending, ExecutionDone, Failed, Lost, PlanDone, Stopped, Usage
-from shared.schemas.statuses import AttemptState, EventType, JobState, StopRequest
+from shared.schemas.statuses import AttemptState, EventType, Footing, JobState, StopRequest
 from shared.states.protocol import READY
 from shared.workflow import claims, endings, execution, line
 from shared.workflow.moves import save_protocol, save_step
@@ -80,6 +80,34 @@ def note_attempt(unit: Unit, job_id: int, token: int, usage: Usage, directory: s
     return True
 
 
+def note_footing(unit: Unit, job_id: int, token: int, footing: Footing, resumed_from: int | None) -> bool:
+    """Keep what the live attempt stands on; False when the lease is lost."""
+    job, attempt = jobs.held(unit.tx, job_id, token), attempts.live(unit.tx, job_id)
+    if job is None or attempt is None:
+        return False
+    attempts.save(unit.tx, replace(attempt, resumed_from=resumed_from))
+    earlier = attempts.before(unit.tx, attempt)
+    unit.say(
+        EventType.ATTEMPT_CONTINUED,
+        job,
+        attempt_id=attempt.id,
+        reason=footing,
+        how=footing.how,
+        earlier=earlier.id if earlier else None,
+        resumed_from=resumed_from,
+        salvage=earlier.salvage if earlier else None,
+    )
+    return True
+
+
+def note_salvage(unit: Unit, job_id: int, token: int, attempt_id: int, ref: str) -> bool:
+    """Keep where the files of an attempt were saved; False when the lease is lost."""
+    if jobs.held(unit.tx, job_id, token) is None:
+        return False
+    attempts.note_salvage(unit.tx, attempt_id, ref)
+    return True
+
+
 def note_commit(unit: Unit, job_id: int, token: int, sha: str, report: PlanDone | ExecutionDone) -> bool:
     """Keep the commit and the report before anything is pushed, so that a later attempt adopts instead of repeating.
 
@@ -120,7 +148,7 @@ def release(unit: Unit, job_id: int, token: int, ending: Ending, usage: Usage | 
     if job is None:
         late = jobs.get(unit.tx, job_id)
         if late is not None and not isinstance(ending, Lost):
-            unit.say(EventType.LATE_RESULT, late, ending=type(ending).__name__, token=token)
+            unit.say(EventType.LATE_RESULT, late, ending=endings.word_of(ending), token=token)
         return False
     attempt = _close_attempt(unit, job, ending, usage)
     attempt_id = attempt.id if attempt else None
@@ -148,6 +176,8 @@ def _close_attempt(unit: Unit, job: Job, ending: Ending, usage: Usage | None) ->
     attempt = attempts.live(unit.tx, job.id)
     if attempt is None:
         return None
+    if isinstance(ending, Lost) and ending.salvage is not None:
+        attempts.note_salvage(unit.tx, attempt.id, ending.salvage)
     closed = _with_usage(attempt, usage or Usage())
     match ending:
         case _ if job.stop is StopRequest.CANCEL:

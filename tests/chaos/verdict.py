@@ -209,8 +209,8 @@ def _kept(run: Run, workspaces: Path, attempts: dict[str, str]) -> Iterator[str]
     mirror = workspaces / "repos" / f"{run.project_id}.git"
     refs = plain_git(mirror, "for-each-ref", "--format=%(refname)", SALVAGE).splitlines()
     for line in mine:
-        # One that was parked goes on in the same files, which its continuation overwrites.
-        if attempts[line.run] in {"succeeded", "parked"}:
+        # What it wrote may be overwritten by the one that went on in its files; those were saved before that.
+        if attempts[line.run] == "succeeded":
             continue
         where = [f"refs/heads/{run.branch}", *refs]
         said = plain_git(mirror, "grep", "-l", "-F", line.run, *where, check=False)

@@ -62,6 +62,19 @@ async def one_step(client: httpx.AsyncClient, origin: Origin) -> tuple[str, str]
     return path, f"/steps/{step['id']}"
 
 
+async def killed_at_work(worker: Service, workspaces: Path) -> None:
+    """Kill the worker while its agent is in its `WAIT`; both are gone then."""
+    await at_work(workspaces)
+    assert agent_processes(workspaces)
+    await worker.kill()
+    await eventually(_nobody_works(workspaces), within=30)
+
+
+def committed(origin: Origin) -> list[str]:
+    """The files on the branch at the origin."""
+    return plain_git(origin.bare, "ls-tree", "-r", "--name-only", BRANCH).splitlines()
+
+
 def salvaged(workspaces: Path) -> list[str]:
     return plain_git(workspaces / "repos" / "1.git", "for-each-ref", "--format=%(refname)", SALVAGE).splitlines()
 
@@ -69,14 +82,9 @@ def salvaged(workspaces: Path) -> list[str]:
 async def test_a_worker_that_is_killed_takes_its_agent_along_and_the_next_one_goes_on_at_once(
     stage: Stage, client: httpx.AsyncClient, origin: Origin, workspaces: Path
 ) -> None:
-    first = conversation("execute step 01", ONE, WAIT, {"answer": done()})
-    first["match"]["nth"] = 1
-    async with stage(first, answered("execute step 01", done(), HELLO)) as (_, worker):
+    async with stage(conversation("execute step 01", ONE, WAIT, HELLO, {"answer": done()})) as (_, worker):
         path, step_path = await one_step(client, origin)
-        await at_work(workspaces)
-        assert agent_processes(workspaces)
-        await worker.kill()
-        await eventually(_nobody_works(workspaces), within=30)
+        await killed_at_work(worker, workspaces)
         await worker.start()
         step = await ended(client, step_path, among={"needs_qa", "failed"})
         assert await worker.stop() == 0
@@ -84,11 +92,41 @@ async def test_a_worker_that_is_killed_takes_its_agent_along_and_the_next_one_go
     assert len(await events(client, path, "step_completed")) == 1
     (lost,) = await events(client, path, "job_lost")
     assert "is dead" in lost["metadata"]["message"]
-    attempts = (await client.get(f"{step_path}/attempts")).json()
-    assert sorted(attempt["status"] for attempt in attempts) == ["lost", "succeeded"]
-    files = plain_git(origin.bare, "ls-tree", "-r", "--name-only", BRANCH).splitlines()
-    assert "greeting.txt" in files
-    assert "one.txt" not in files
+    cut_off, resumed = (await client.get(f"{step_path}/attempts")).json()
+    assert (cut_off["status"], resumed["status"]) == ("lost", "succeeded")
+    assert resumed["thread_id"] == cut_off["thread_id"]
+    assert resumed["resumed_from"] == cut_off["id"]
+    assert len(plain_git(origin.bare, "log", "--format=%s", f"main..{BRANCH}").splitlines()) == 2, "the plan, the step"
+    assert {"one.txt", "greeting.txt"} <= set(committed(origin)), "what it had before, and what it did then"
+    assert "cut off" in (workspaces / "attempts" / str(resumed["id"]) / "prompt.md").read_text()
+    (continued,) = await events(client, path, "attempt_continued")
+    assert (continued["reason"], continued["metadata"]["how"]) == ("lost", "resumed")
+    (ref,) = salvaged(workspaces)
+    assert ref == f"{SALVAGE}/{cut_off['id']}" == cut_off["salvage"] == continued["metadata"]["salvage"]
+    assert plain_git(workspaces / "repos" / "1.git", "show", f"{ref}:one.txt") == "one"
+
+
+async def test_a_thread_whose_record_was_torn_when_its_worker_died_is_left_and_the_step_begun_anew(
+    stage: Stage, client: httpx.AsyncClient, origin: Origin, workspaces: Path
+) -> None:
+    first = conversation("execute step 01", ONE, WAIT, {"answer": done()})
+    first["match"]["nth"] = 1
+    async with stage(first, answered("execute step 01", done(), HELLO)) as (_, worker):
+        path, step_path = await one_step(client, origin)
+        await killed_at_work(worker, workspaces)
+        (record,) = workspaces.glob("attempts/*/codex_home/sessions/**/rollout-*.jsonl")
+        record.write_bytes(record.read_bytes()[:-7])
+        await worker.start()
+        step = await ended(client, step_path, among={"needs_qa", "failed"})
+        assert await worker.stop() == 0
+    assert step["status"] == "needs_qa", worker.log.read_text()
+    (continued,) = await events(client, path, "attempt_continued")
+    assert (continued["reason"], continued["metadata"]["how"]) == ("thread_torn", "clean")
+    lost, clean = (await client.get(f"{step_path}/attempts")).json()
+    assert lost["thread_id"] != clean["thread_id"]
+    assert clean["resumed_from"] is None
+    assert "one.txt" not in committed(origin)
+    assert "greeting.txt" in committed(origin)
     (ref,) = salvaged(workspaces)
     assert plain_git(workspaces / "repos" / "1.git", "show", f"{ref}:one.txt") == "one"
 

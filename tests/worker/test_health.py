@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 
 from services.worker.arq_loop import WakingWorker
 from services.worker.health import _loop_check
+from services.worker.jobs.footing import save_leftovers
 from services.worker.reconcile import Ownership, Reconciler
 from services.worker.service import run_worker
 from shared.secret import Secret
@@ -97,7 +99,14 @@ async def test_a_queue_that_was_not_read_for_a_while_is_told(ground_floor: Path)
 
         loop = WakingWorker(shop.runtime.queue, nothing, slots=1)
         ownership = Ownership(shop.workspaces / "workers", "me")
-        reconciler = Reconciler(shop.runtime.flow, Caller("me"), ownership, live=(), marker=shop.doors.agent.marker_of)
+        reconciler = Reconciler(
+            shop.runtime.flow,
+            Caller("me"),
+            ownership,
+            live=(),
+            marker=shop.doors.agent.marker_of,
+            save=partial(save_leftovers, shop.doors),
+        )
         check = _loop_check(loop, reconciler)
         assert (await check()).detail == "the reconcile loop stands still"
         reconciler.last_tick = asyncio.get_running_loop().time()

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Container
+from functools import partial
 from pathlib import Path
 
 from services.worker.codex.leftovers import RUN_VARIABLE, RunMarker
+from services.worker.jobs.footing import save_leftovers
 from services.worker.pace import PACE
 from services.worker.reconcile import OLD_FILE_S, TIDY_S, Ownership, Reconciler
 from shared.errors import Category
@@ -21,7 +23,9 @@ from shared.workflow.protocols import cancel_protocol, run_next_step
 from shared.workflow.unit import Caller
 from tests.waiting import eventually
 from tests.worker.codex.ground import alive
-from tests.worker.workshop import Workshop, open_workshop
+from tests.worker.git.stage import plain_git
+from tests.worker.jobs.ground import begun
+from tests.worker.workshop import NAME, Workshop, open_workshop
 
 DEAD = "another-worker"
 
@@ -40,6 +44,7 @@ class Scene:
             self.ownership,
             live=live,
             marker=shop.doors.agent.marker_of,
+            save=partial(save_leftovers, shop.doors),
             monotonic=lambda: self.now,
         )
 
@@ -150,6 +155,33 @@ async def test_a_cancelled_job_of_a_dead_worker_ends_as_cancelled(ground_floor: 
         assert await shop.event("attempt_killed")
 
 
+async def test_what_a_dead_worker_had_written_is_saved_though_its_job_was_cancelled(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        lease = await begun(shop, DEAD)
+        (shop.worktree / "half.txt").write_text("half")
+        await shop.call(cancel_protocol, 1)
+        assert (await shop.protocol()).status == "cancelled", "at once"
+        await scene.reconciler.take_back()
+        ref = f"refs/deksdenflow/salvage/{lease.claim.attempt.id if lease.claim.attempt else 0}"
+        killed = await shop.event("attempt_killed")
+        assert (killed.metadata["ending"], killed.metadata["salvage"]) == ("lost", ref)
+        assert (await shop.attempts())[0]["salvage"] == ref
+        assert plain_git(shop.mirror, "show", f"{ref}:half.txt") == "half"
+
+
+async def test_what_cannot_be_saved_does_not_keep_a_job_from_being_taken_back(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        scene = Scene(shop, ground_floor)
+        Ownership(scene.folder, DEAD).close()
+        await begun(shop, DEAD)
+        (shop.mirror / "worktrees" / NAME / "index").unlink()
+        await scene.reconciler.take_back()
+        assert (await scene.job())["state"] == "queued"
+        assert (await shop.event("job_lost")).metadata["salvage"] is None
+
+
 async def test_a_job_that_kills_its_worker_every_time_is_given_up(ground_floor: Path) -> None:
     async with open_workshop(ground_floor) as shop:
         scene = Scene(shop, ground_floor)
@@ -180,7 +212,13 @@ async def test_one_job_that_cannot_be_taken_back_does_not_keep_the_others(ground
 
         await shop.change("UPDATE jobs SET state = 'running', owner = ?, finished_at = NULL WHERE kind = 'setup'", DEAD)
         reconciler = Reconciler(
-            shop.runtime.flow, Caller("worker:me"), scene.ownership, live=(), marker=marker, monotonic=lambda: 0.0
+            shop.runtime.flow,
+            Caller("worker:me"),
+            scene.ownership,
+            live=(),
+            marker=marker,
+            save=partial(save_leftovers, shop.doors),
+            monotonic=lambda: 0.0,
         )
         await reconciler.take_back()
         assert (await shop.jobs("setup"))[0]["state"] == "queued"

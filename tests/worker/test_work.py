@@ -26,6 +26,7 @@ from shared.workflow.steps import add_step, approve_step, retry_step
 from tests.e2e.house import addition, answered, conversation, done, plan
 from tests.waiting import eventually
 from tests.worker.codex.ground import FAKE
+from tests.worker.git.stage import plain_git
 from tests.worker.workshop import NAME, PERSON, WAIT, Workshop, open_workshop, until_exists
 
 FIRST, SECOND = "execute step 01", "execute step 02"
@@ -125,6 +126,10 @@ async def test_a_pause_that_interrupts_parks_the_agent_and_resume_goes_on_in_its
         assert step.status == "needs_qa"
         _, resumed = await shop.attempts()
         assert resumed["thread_id"] == parked["thread_id"] == step.thread_id
+        assert resumed["resumed_from"] == parked["id"]
+        continued = await shop.event("attempt_continued")
+        assert (continued.metadata["how"], continued.reason) == ("resumed", "parked")
+        assert (await shop.attempts())[0]["salvage"] == continued.metadata["salvage"] == shop.salvaged()[0]
         assert (resumed["number"], resumed["state"]) == (2, "succeeded")
         prompt = Path(resumed["directory"], "prompt.md").read_text()
         assert "were cut off" in prompt
@@ -166,8 +171,14 @@ async def test_a_thread_whose_record_is_gone_is_begun_anew_at_once(ground_floor:
         _, second = await shop.attempts()
         assert second["state"] == "succeeded"
         assert second["thread_id"] != parked["thread_id"]
-        assert "were cut off" in Path(second["directory"], "prompt.md").read_text()
-        assert (shop.shown("one.txt"), shop.shown("two.txt")) == ("one", "two")
+        assert "were cut off" not in Path(second["directory"], "prompt.md").read_text()
+        assert shop.shown("two.txt") == "two"
+        assert "one.txt" not in shop.files()
+        (ref,) = shop.salvaged()
+        assert plain_git(shop.mirror, "show", f"{ref}:one.txt") == "one"
+        continued = await shop.event("attempt_continued")
+        assert (continued.metadata["how"], continued.reason) == ("clean", "thread_gone")
+        assert second["resumed_from"] is None
 
 
 async def test_a_job_that_waits_for_a_silent_forge_ends_at_once_when_the_worker_stops(ground_floor: Path) -> None:
@@ -290,7 +301,10 @@ async def test_an_attempt_that_failed_leaves_its_work_under_a_salvage_ref_and_th
         assert "one.txt" not in shop.files()
         assert shop.shown("two.txt") == "two"
         (ref,) = shop.salvaged()
-        assert ref.endswith("/2"), "the attempt that found it"
+        assert ref.endswith("/1"), "the attempt that wrote it"
+        assert (await shop.attempts())[0]["salvage"] == ref
+        continued = await shop.event("attempt_continued")
+        assert (continued.metadata["how"], continued.reason) == ("clean", "failed")
         first_one, second_one = await shop.attempts()
         assert (first_one["state"], first_one["category"]) == ("failed", "silence")
         assert first_one["thread_id"] != second_one["thread_id"]

@@ -268,6 +268,8 @@ def _bring_rollout(request: CodexRequest, files: AttemptFiles) -> None:
     for rollout in earlier.glob(pattern):
         target = files.codex_home / rollout.relative_to(earlier)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(rollout, target)
+        draft = target.with_suffix(".draft")  # half a record must never be taken for a whole one
+        shutil.copy2(rollout, draft)
+        draft.replace(target)
         return
     raise lost

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
+import msgspec
+
+from services.worker.codex.attempt import AttemptFiles
 from services.worker.codex.failures import STDERR_TAIL, Cut, Ending
 from services.worker.codex.request import CodexResult
 from shared.schemas.codex_events import (
@@ -106,6 +109,23 @@ class Story:
             events=self.events,
             stderr_tail=stderr_tail,
         )
+
+
+def thread_record(folder: Path, thread_id: str) -> Path | None:
+    """Return Codex's own record of a thread in an attempt's folder."""
+    return next(AttemptFiles(folder).codex_home.glob(f"sessions/**/rollout-*-{thread_id}.jsonl"), None)
+
+
+def is_whole(record: Path) -> bool:
+    """Whether a record can be read to its end: one whose writer was killed may end in the middle of a line."""
+    last = b""
+    with record.open("rb") as lines:
+        for last in lines:
+            try:
+                msgspec.json.decode(last)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return False
+    return last.endswith(b"\n")
 
 
 class RedactedLog:

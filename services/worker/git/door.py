@@ -145,6 +145,12 @@ class Git:
         return tree
 
     @points
+    async def is_at(self, tree: Worktree, sha: str) -> bool:
+        """Whether the worktree is there, and neither its HEAD nor its branch was moved away from the commit."""
+        async with open_worktree(self._process, self._layout, tree) as repository:
+            return await worktree.is_at(repository, tree, sha)
+
+    @points
     async def reset_worktree(self, tree: Worktree, sha: str, attempt: int) -> Salvage:
         """Put branch, index and files to the commit, with nothing else there: no ignored file, no nested repository.
 
@@ -156,11 +162,11 @@ class Git:
             )
 
     @points
-    async def salvage(self, tree: Worktree, attempt: int) -> Salvage:
-        """Save everything that is not committed on the branch; the worktree stays as it is."""
+    async def salvage(self, tree: Worktree, since: str, attempt: int) -> Salvage:
+        """Save everything that the commit does not have, as a reset would; the worktree stays as it is."""
         async with self._work(tree) as repository:
             return await worktree.salvage(
-                repository, self._layout, tree, attempt, limits=self._limits, identity=self._identity
+                repository, self._layout, tree, since, attempt, limits=self._limits, identity=self._identity
             )
 
     async def remove_worktree(self, project_id: int, name: str) -> None:

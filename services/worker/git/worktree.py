@@ -9,6 +9,7 @@ after a crash and nothing has to be believed that lies in the worktree itself.
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +75,13 @@ async def start_over(
     return kept
 
 
+async def is_at(repository: Repository, worktree: Worktree, sha: str) -> bool:
+    """See `door.Git.is_at`."""
+    if worktree.path.is_symlink() or not worktree.path.is_dir() or not (worktree.git_dir / "index").is_file():
+        return False
+    return await _heads(repository, worktree) == [sha]
+
+
 async def reset(
     repository: Repository,
     layout: Layout,
@@ -108,6 +116,7 @@ async def salvage(
     repository: Repository,
     layout: Layout,
     worktree: Worktree,
+    sha: str,
     attempt: int,
     *,
     limits: CommitLimits,
@@ -118,7 +127,7 @@ async def salvage(
     await asyncio.to_thread(put_right, layout, worktree)
     if not heads:
         return Salvage()
-    return await save(repository, worktree, heads[0], heads, attempt, limits=limits, identity=identity)
+    return await save(repository, worktree, sha, heads, attempt, limits=limits, identity=identity)
 
 
 async def save(
@@ -136,8 +145,11 @@ async def save(
     snapshot = await _rescue(repository, worktree, heads[0], limits)
     if snapshot is None:
         return Salvage()
+    kept = await _kept(repository, attempt)
     commit = heads[0]
     if snapshot.tree != await tree_of(repository, commit) or len(heads) > 1:
+        if ref := kept.get(f"{snapshot.tree} {' '.join(heads)}"):
+            return Salvage(ref, snapshot.refused)
         parents = [part for head in heads for part in ("-p", head)]
         said = await repository.git(
             "commit-tree",
@@ -147,9 +159,9 @@ async def save(
             env=identity_env(identity, identity),
         )
         commit = said.text
-    if commit == base:
-        return Salvage(None, snapshot.refused)
-    ref = await _free_ref(repository, attempt)
+    if commit == base or commit in kept:
+        return Salvage(kept.get(commit), snapshot.refused)
+    ref = _free_ref(attempt, kept)
     await repository.git("update-ref", ref, commit)
     return Salvage(ref, snapshot.refused)
 
@@ -223,10 +235,19 @@ async def _rescue(repository: Repository, worktree: Worktree, head: str, limits:
         return await take(repository, worktree.path, index, limits, rescue=True)
 
 
-async def _free_ref(repository: Repository, attempt: int) -> str:
-    """An attempt that is reset twice keeps both."""
-    said = await repository.git("for-each-ref", "--format=%(refname)", SALVAGE_REFS)
-    taken = set(said.text.splitlines())
+async def _kept(repository: Repository, attempt: int) -> dict[str, str]:
+    """The salvage refs of an attempt, by their commit and by `tree parents` of it."""
+    form = "%(refname)%09%(objectname)%09%(tree) %(parent)"
+    said = await repository.git(
+        "for-each-ref", f"--format={form}", f"{SALVAGE_REFS}/{attempt}", f"{SALVAGE_REFS}/{attempt}-*"
+    )
+    lines = [line.split("\t") for line in said.text.splitlines()]
+    return {key: ref for ref, *keys in lines for key in keys}
+
+
+def _free_ref(attempt: int, kept: Mapping[str, str]) -> str:
+    """An attempt that leaves something else a second time keeps both."""
+    taken = set(kept.values())
     ref = f"{SALVAGE_REFS}/{attempt}"
     number = 1
     while ref in taken:

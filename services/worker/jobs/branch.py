@@ -10,11 +10,13 @@ import msgspec
 
 from services.worker.doors import Doors
 from services.worker.git.records import Remote, Worktree
+from services.worker.jobs.footing import Stand, stand_of, tell
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
+from shared.failpoints import fp
 from shared.schemas.records import Attempt, Plan, Project, Protocol
 from shared.schemas.reports import ExecutionDone, PlanDone, Usage
-from shared.schemas.statuses import StopRequest
+from shared.schemas.statuses import Footing, StopRequest
 from shared.workflow.plan_files import FOLDER
 
 R = TypeVar("R", ExecutionDone, PlanDone)
@@ -25,13 +27,14 @@ CONTEXT = "context.md"
 
 
 class Ground(msgspec.Struct, frozen=True):
-    """Where a job works: the worktree at the last commit that was accepted, `start_sha`."""
+    """Where a job works: the worktree at the last commit that was accepted, `start_sha`; and what it stands on."""
 
     project: Project
     protocol: Protocol
     remote: Remote
     tree: Worktree
     start_sha: str
+    stand: Stand
 
 
 def folder_of(protocol: Protocol) -> str:
@@ -55,25 +58,44 @@ async def reach(doors: Doors, project: Project, protocol: Protocol) -> Remote:
     return remote
 
 
-async def take_ground(doors: Doors, lease: Lease, *, keep: bool) -> Ground:
-    """The worktree at the branch's last accepted commit, with nothing else in it unless `keep`.
+async def take_ground(doors: Doors, lease: Lease) -> Ground:
+    """The worktree at the branch's last accepted commit, with nothing else in it unless an earlier attempt goes on.
 
-    A branch that is not there yet grows from the base branch. Whatever an earlier attempt left is saved first, under
-    the name of the one that finds it.
+    A branch that is not there yet grows from the base branch. Whatever was left in the worktree is saved in any case,
+    under the name of the attempt that had it last.
     """
     project, protocol, attempt = facts_of(lease)
+    last = lease.claim.before or attempt
     remote = await reach(doors, project, protocol)
     start = protocol.head_sha
     if start is None:
         start = (await doors.git.setup_mirror(project.id, remote, protocol.base_branch)).base_sha
     # Who slept for longer than his lease must not put the worktree back under the agent of his successor.
     await lease.confirm()
+    tree = doors.git.worktree(project.id, protocol.protocol_name, protocol.branch)
+    stand = await _stand_in(doors, lease, tree, start)
     tree = await doors.git.create_worktree(
         project.id, protocol.protocol_name, protocol.branch, start, known_head=protocol.head_sha
     )
-    if not keep:
-        await doors.git.reset_worktree(tree, start, attempt.id)
-    return Ground(project, protocol, remote, tree, start)
+    if stand.footing is not None and stand.footing.keeps_files:
+        saved = await doors.git.salvage(tree, start, last.id)
+    else:
+        saved = await doors.git.reset_worktree(tree, start, last.id)
+    fp("ground_saved")
+    if saved.ref is not None:
+        await lease.note_salvage(last.id, saved.ref)
+    await tell(lease, stand)
+    return Ground(project, protocol, remote, tree, start, stand)
+
+
+async def _stand_in(doors: Doors, lease: Lease, tree: Worktree, start: str) -> Stand:
+    """What the attempt stands on, once git was asked too."""
+    stand = await stand_of(doors, lease)
+    if stand.footing is Footing.COMMITTED and await _to_adopt(doors, lease, tree.project_id, start) is None:
+        return Stand(Footing.BRANCH_MOVED)
+    if stand.footing is not None and stand.footing.keeps_files and not await doors.git.is_at(tree, start):
+        return Stand(Footing.WORKTREE_MOVED)
+    return stand
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +106,9 @@ async def saved_if_cancelled(doors: Doors, lease: Lease, ground: Ground) -> Asyn
     except JobError:
         if lease.why is StopRequest.CANCEL:
             _, _, attempt = facts_of(lease)
-            await doors.git.salvage(ground.tree, attempt.id)
+            saved = await doors.git.salvage(ground.tree, ground.start_sha, attempt.id)
+            if saved.ref is not None:
+                await lease.note_salvage(attempt.id, saved.ref)
         raise
 
 
@@ -173,10 +197,8 @@ async def adopt(doors: Doors, lease: Lease, ground: Ground, report: type[R]) -> 
 
     Its thread, its files and its commit become this attempt's as well, which ends its work.
     """
-    earlier = next((each for each in reversed(lease.claim.earlier) if each.head_sha and each.result), None)
+    earlier = await _to_adopt(doors, lease, ground.project.id, ground.start_sha)
     if earlier is None or earlier.head_sha is None:
-        return None
-    if not await doors.git.is_ancestor(ground.project.id, ground.start_sha, earlier.head_sha):
         return None
     _, _, attempt = facts_of(lease)
     await doors.git.reset_worktree(ground.tree, earlier.head_sha, attempt.id)
@@ -185,6 +207,13 @@ async def adopt(doors: Doors, lease: Lease, ground: Ground, report: type[R]) -> 
         await lease.note_usage(Usage(thread_id=earlier.thread_id), earlier.directory)
     await lease.note_commit(earlier.head_sha, adopted)
     return adopted
+
+
+async def _to_adopt(doors: Doors, lease: Lease, project_id: int, start: str) -> Attempt | None:
+    earlier = next((each for each in reversed(lease.claim.earlier) if each.head_sha and each.result), None)
+    if earlier is None or earlier.head_sha is None:
+        return None
+    return earlier if await doors.git.is_ancestor(project_id, start, earlier.head_sha) else None
 
 
 async def keep_diff(doors: Doors, ground: Ground, folder: Path, sha: str) -> None:

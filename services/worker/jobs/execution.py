@@ -30,7 +30,7 @@ from shared.errors import Category, JobError
 from shared.failpoints import fp
 from shared.schemas.records import StepRun
 from shared.schemas.reports import ExecutionDone
-from shared.schemas.statuses import AttemptState, StepType
+from shared.schemas.statuses import StepType
 from shared.workflow.plan_files import FOLDER
 
 SHOWN_REFUSALS = 5
@@ -38,15 +38,13 @@ SHOWN_REFUSALS = 5
 
 async def execute(doors: Doors, lease: Lease) -> ExecutionDone:
     """Run the agent from the step's start commit; exactly one commit comes of an accepted execution."""
-    resume = lease.claim.resume
-    parked = resume is not None and resume.state is AttemptState.PARKED
-    ground = await take_ground(doors, lease, keep=parked)
+    ground = await take_ground(doors, lease)
+    report = await adopt(doors, lease, ground, ExecutionDone)
+    if report is None:
+        await check_origin(doors, ground)
+        ground = await write_plan(doors, lease, ground)
     async with saved_if_cancelled(doors, lease, ground):
-        report = await adopt(doors, lease, ground, ExecutionDone)
-        if report is None:
-            await check_origin(doors, ground)
-            ground = await write_plan(doors, lease, ground)
-            report = await _new_work(doors, lease, ground, parked=parked)
+        report = report or await _new_work(doors, lease, ground)
         if report.head_sha is None:
             return report
         await push(doors, lease, ground, report.head_sha)
@@ -54,10 +52,19 @@ async def execute(doors: Doors, lease: Lease) -> ExecutionDone:
         return replace(report, pushed=True)
 
 
-async def _new_work(doors: Doors, lease: Lease, ground: Ground, *, parked: bool) -> ExecutionDone:
+async def _new_work(doors: Doors, lease: Lease, ground: Ground) -> ExecutionDone:
     step = _step_of(lease)
-    prompt = await _prompt(doors, ground, step, parked=parked)
-    ask = Ask(mode=Mode.WRITE, worktree=ground.tree, prompt=prompt, schema=EXECUTION_SCHEMA)
+    footing = ground.stand.footing
+    goes_on = footing is not None and footing.keeps_files
+    if goes_on:
+        await _protect(doors, lease, ground)  # what was cut off may have been our own entry in the log
+    ask = Ask(
+        mode=Mode.WRITE,
+        worktree=ground.tree,
+        prompt=await _prompt(doors, ground, step, goes_on=goes_on),
+        schema=EXECUTION_SCHEMA,
+        resume=ground.stand.resume,
+    )
     answer = await doors.agent.ask(lease, ask, decode_execution)
     await lease.confirm()
     if doors.settings.codex_sandbox == "off":
@@ -110,7 +117,7 @@ async def _protect(doors: Doors, lease: Lease, ground: Ground) -> tuple[str, ...
     return await doors.git.protect(ground.tree, [f"{folder}/{name}" for name in sorted(names)], ground.start_sha)
 
 
-async def _prompt(doors: Doors, ground: Ground, step: StepRun, *, parked: bool) -> Prompt:
+async def _prompt(doors: Doors, ground: Ground, step: StepRun, *, goes_on: bool) -> Prompt:
     facts = ExecuteFacts(
         step_index=step.step_index,
         step_name=step.step_name,
@@ -119,7 +126,7 @@ async def _prompt(doors: Doors, ground: Ground, step: StepRun, *, parked: bool) 
         plan_md=await _accepted(doors, ground, "plan.md"),
         context_md=await _accepted(doors, ground, CONTEXT),
         feedback=() if step.feedback is None else (Feedback("review", step.feedback),),
-        resumed=parked,
+        resumed=goes_on,
     )
     return execute_prompt(facts, secrets.token_hex(8))
 

@@ -30,8 +30,7 @@ from shared.workflow.plan_files import Line, compose
 
 async def plan(doors: Doors, lease: Lease) -> PlanDone:
     """Ask for a plan, write its files, commit and push them."""
-    resume = lease.claim.resume
-    ground = await take_ground(doors, lease, keep=resume is not None)
+    ground = await take_ground(doors, lease)
     report = await adopt(doors, lease, ground, PlanDone)
     if report is None:
         await check_origin(doors, ground)
@@ -41,7 +40,13 @@ async def plan(doors: Doors, lease: Lease) -> PlanDone:
 
 
 async def _new_plan(doors: Doors, lease: Lease, ground: Ground) -> PlanDone:
-    ask = Ask(mode=Mode.READ, worktree=ground.tree, prompt=_prompt(ground), schema=PLAN_SCHEMA)
+    ask = Ask(
+        mode=Mode.READ,
+        worktree=ground.tree,
+        prompt=_prompt(ground),
+        schema=PLAN_SCHEMA,
+        resume=ground.stand.resume,
+    )
     answer = await doors.agent.ask(lease, ask, decode_plan)
     await lease.confirm()
     _, _, attempt = facts_of(lease)

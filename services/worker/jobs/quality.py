@@ -9,6 +9,7 @@ from services.worker.answers import QA_SCHEMA, BadAnswer, decode_qa
 from services.worker.codex.config import Mode
 from services.worker.doors import Doors
 from services.worker.jobs.branch import facts_of, reach
+from services.worker.jobs.footing import stand_of, tell
 from services.worker.lease import Lease
 from services.worker.prompts import Prompt, QaFacts, qa_prompt
 from shared.errors import Category, JobError
@@ -30,9 +31,11 @@ async def judge(doors: Doors, lease: Lease) -> QaDone:
     start = lease.claim.judged_from or step.start_sha or step.head_sha
     diff = await doors.git.diff(project.id, start, step.head_sha, max_bytes=DIFF_BYTES)
     prompt = _prompt(lease, step, start, diff)
+    stand = await stand_of(doors, lease)
+    await tell(lease, stand)
     async with doors.git.throwaway(project.id, step.head_sha, attempt.id) as tree:
         fp("throwaway_made")
-        ask = Ask(mode=Mode.WRITE, worktree=tree, prompt=prompt, schema=QA_SCHEMA)
+        ask = Ask(mode=Mode.WRITE, worktree=tree, prompt=prompt, schema=QA_SCHEMA, resume=stand.resume)
         try:
             answer = await doors.agent.ask(lease, ask, decode_qa)
         except BadAnswer as bad:

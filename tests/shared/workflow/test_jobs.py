@@ -17,9 +17,19 @@ from shared.schemas.reports import (
     Stopped,
     Usage,
 )
-from shared.schemas.statuses import JobKind, JobState, Phase, ProtocolStatus, Reason
+from shared.schemas.statuses import Footing, JobKind, JobState, Phase, ProtocolStatus, Reason
 from shared.workflow.endings import backoff_ms
-from shared.workflow.jobs import beat, claim_job, mend_times, note_attempt, note_branch, note_commit, release
+from shared.workflow.jobs import (
+    beat,
+    claim_job,
+    mend_times,
+    note_attempt,
+    note_branch,
+    note_commit,
+    note_footing,
+    note_salvage,
+    release,
+)
 from shared.workflow.projects import set_up_project
 from shared.workflow.protocols import (
     cancel_protocol,
@@ -508,6 +518,78 @@ def test_a_repair_goes_on_in_the_thread_that_made_the_commit(ground: Ground):
     assert again.resume is not None
     assert again.resume.thread_id == "t"
     assert again.used.input_tokens == 7
+
+
+def cut_off(ground: Ground, ending: Any = LOST) -> StepRun:
+    """A step whose agent was cut off in its thread."""
+    step, claim = running(ground)
+    ground.run_as(WORKER, note_attempt, claim.job.id, claim.job.token, Usage(thread_id="t"), "/attempts/1")
+    ground.end(claim, ending)
+    return step
+
+
+@pytest.mark.parametrize(("ending", "footing"), [(LOST, Footing.LOST), (Stopped(message="stop"), Footing.PARKED)])
+def test_an_attempt_that_was_cut_off_goes_on_in_its_thread(ground: Ground, ending: Any, footing: Footing):
+    step = cut_off(ground, ending)
+    again = ground.claim(step.protocol_id)
+    assert again.resume is not None
+    assert (again.footing, again.resume.thread_id, again.before) == (footing, "t", again.resume)
+
+
+@pytest.mark.parametrize(
+    ("change", "footing"),
+    [
+        ("UPDATE attempts SET thread_id = NULL", Footing.NO_THREAD),
+        ("UPDATE attempts SET model = 'other'", Footing.OTHER_MODEL),
+        (f"UPDATE protocol_runs SET head_sha = '{'e' * 40}'", Footing.BRANCH_MOVED),
+        ("UPDATE jobs SET continuations = 5", Footing.TOO_OFTEN),
+        ("UPDATE attempts SET state = 'failed'", Footing.FAILED),
+        ('UPDATE attempts SET head_sha = start_sha, result = \'{"summary": ""}\'', Footing.COMMITTED),
+    ],
+)
+def test_a_lost_attempt_is_not_gone_on_with_when(ground: Ground, change: str, footing: Footing):
+    step = cut_off(ground)
+    ground.sql(change)
+    again = ground.claim(step.protocol_id)
+    assert (again.footing, again.resume) == (footing, None)
+
+
+def test_files_that_another_job_has_had_since_are_not_gone_on_with(ground: Ground):
+    step = cut_off(ground)
+    other = ground.sql("SELECT id FROM jobs WHERE protocol_id = ? AND kind = 'plan_protocol_job'", step.protocol_id)[0]
+    ground.sql(
+        "INSERT INTO attempts (job_id, project_id, protocol_id, kind, number, token, state, started_at, finished_at)"
+        " SELECT ?1, project_id, protocol_id, 'plan_protocol_job', 9, 9, 'lost', started_at, started_at FROM attempts"
+        " WHERE job_id = ?1",
+        other["id"],
+    )
+    again = ground.claim(step.protocol_id)
+    assert (again.footing, again.resume) == (Footing.WORKTREE_USED, None)
+
+
+def test_a_lost_planning_starts_anew_because_it_leaves_nothing(ground: Ground):
+    protocol = ground.run(start_protocol, ground.opened().id)
+    claim = ground.claim(protocol.id)
+    ground.run_as(WORKER, note_attempt, claim.job.id, claim.job.token, Usage(thread_id="t"), "/attempts/1")
+    ground.end(claim, LOST)
+    again = ground.claim(protocol.id)
+    assert (again.footing, again.resume) == (Footing.READS_ONLY, None)
+
+
+def test_the_timeline_says_whether_an_attempt_goes_on_and_why(ground: Ground):
+    step = cut_off(ground)
+    again = ground.claim(step.protocol_id)
+    held = (again.job.id, again.job.token)
+    assert again.resume is not None
+    assert ground.run_as(WORKER, note_salvage, *held, again.resume.id, "refs/salvage/1")
+    assert ground.run_as(WORKER, note_footing, *held, Footing.LOST, again.resume.id)
+    told = ground.events(step.protocol_id)[-1]
+    assert (told.event_type, told.reason, told.metadata["how"]) == ("attempt_continued", "lost", "resumed")
+    assert told.metadata["salvage"] == "refs/salvage/1"
+    assert ground.attempts(step.protocol_id)[-1].resumed_from == again.resume.id
+    ground.end(again, LOST)
+    assert not ground.run_as(WORKER, note_footing, *held, Footing.LOST, again.resume.id), "who lost the lease"
+    assert not ground.run_as(WORKER, note_salvage, *held, again.resume.id, "refs/salvage/2")
 
 
 @pytest.mark.parametrize("how", [{"fresh": True}, {"model": "other"}])

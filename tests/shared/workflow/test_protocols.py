@@ -815,13 +815,23 @@ def test_cancel_stops_the_live_agent_and_ignores_what_it_still_says(ground: Grou
     assert ground.attempts(protocol.id)[-1].state == "cancelled"
 
 
-@pytest.mark.parametrize("ending", [Failed(category=Category.CANCELLED, message="stopped"), Lost(message="dead")])
-def test_a_cancelled_agent_is_confirmed_dead_by_an_event(ground: Ground, ending: Failed | Lost):
+@pytest.mark.parametrize(
+    ("ending", "word"),
+    [
+        (Failed(category=Category.CANCELLED, message="stopped"), "stopped"),
+        (Failed(category=Category.NETWORK, message="away"), "failed"),
+        (Stopped(message="parked"), "stopped"),
+        (Lost(message="dead", salvage="refs/salvage/1"), "lost"),
+    ],
+)
+def test_a_cancelled_agent_is_confirmed_dead_by_an_event(ground: Ground, ending: Failed | Lost | Stopped, word: str):
     protocol = ground.planned()
     ground.run(run_next_step, protocol.id)
     claim = ground.claim(protocol.id)
     ground.run(cancel_protocol, protocol.id)
     assert ground.news(protocol.id, lambda: ground.end(claim, ending)) == ["attempt_killed"]
+    told = ground.events(protocol.id)[-1].metadata
+    assert told == {"ending": word, "salvage": "refs/salvage/1" if word == "lost" else None}
     assert ground.job(claim.job.id).state is JobState.CANCELLED
 
 

@@ -117,7 +117,7 @@ async def everything(git: Git, tree: Worktree, base: str, remote: Remote) -> Non
     changes = await git.changes(tree, base)
     assert {file.path for file in changes.files} >= {"README.md", "new file"}
     assert await git.protect(tree, ["src/app.py"], base) == ()
-    await git.salvage(tree, 1)
+    await git.salvage(tree, base, 1)
     sha = await git.commit(tree, "work", expected_parent=base)
     assert sha is not None
     assert "changed" in await git.diff(1, base, sha)

@@ -335,10 +335,36 @@ async def test_a_spoilt_index_costs_nothing_of_the_salvage(git: Git, tree: Workt
 
 async def test_a_salvage_leaves_the_worktree_as_it_is(git: Git, tree: Worktree, base: str) -> None:
     (tree.path / "README.md").write_text("changed")
-    salvage = await git.salvage(tree, 12)
+    salvage = await git.salvage(tree, base, 12)
     assert salvage.ref is not None
     assert (tree.path / "README.md").read_text() == "changed"
     assert (await git.changes(tree, base)).files[0].path == "README.md"
+
+
+async def test_what_is_saved_already_is_not_saved_again(git: Git, tree: Worktree, base: str) -> None:
+    (tree.path / "new").write_text("x")
+    ref = "refs/deksdenflow/salvage/12"
+    assert (await git.salvage(tree, base, 12)).ref == ref
+    assert (await git.salvage(tree, base, 12)).ref == ref
+    assert (await git.reset_worktree(tree, base, 12)).ref == ref
+    (tree.path / "new").write_text("x")
+    sha = await git.commit(tree, "work", expected_parent=base)
+    assert (await git.salvage(tree, base, 12)).ref == f"{ref}-2", "a commit that the base does not have"
+    assert (await git.reset_worktree(tree, base, 12)).ref == f"{ref}-2"
+    assert plain_git(tree.git_dir.parents[1], "rev-parse", f"{ref}-2") == sha
+
+
+async def test_a_worktree_is_at_its_commit_until_somebody_moves_it(git: Git, tree: Worktree, base: str) -> None:
+    (tree.path / "new").write_text("x")
+    assert await git.is_at(tree, base)
+    sha = await git.commit(tree, "work", expected_parent=base)
+    assert not await git.is_at(tree, base)
+    assert await git.is_at(tree, sha or "")
+    (tree.git_dir / "HEAD").write_text(base + "\n")
+    assert not await git.is_at(tree, sha or ""), "HEAD and the branch differ"
+    (tree.git_dir / "HEAD").write_text(f"ref: refs/heads/{NAME}\n")
+    (tree.git_dir / "index").unlink()
+    assert not await git.is_at(tree, sha or ""), "it was left half made"
 
 
 async def test_a_process_that_lives_on_in_the_old_folder_cannot_write_into_the_new_one(
