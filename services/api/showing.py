@@ -57,7 +57,10 @@ def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
     """A protocol run with the tokens that it has used."""
     usage = answers.Usage(**attempts.usage_of_protocol(tx, record.id))
     return _shown(
-        answers.ProtocolAnswer, record, usage=usage, allowed_actions=_protocol_actions(record.status, record.phase)
+        answers.ProtocolAnswer,
+        record,
+        usage=usage,
+        allowed_actions=_protocol_actions(record.status, record.phase, record.reason),
     )
 
 

@@ -84,6 +84,7 @@ CREATE TABLE protocol_runs (
     start_sha TEXT,
     head_sha TEXT,
     pushed_sha TEXT,
+    diverged_sha TEXT,
     plan_revision INTEGER NOT NULL DEFAULT 0,
     written_revision INTEGER NOT NULL DEFAULT 0,
     plan_sha TEXT,
@@ -138,6 +139,7 @@ CREATE TABLE step_runs (
     repairs INTEGER NOT NULL DEFAULT 0,
     retries INTEGER NOT NULL DEFAULT 0,
     qa_asks INTEGER NOT NULL DEFAULT 0,
+    repaired_sha TEXT,
     version INTEGER NOT NULL DEFAULT 1,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -341,7 +343,11 @@ CREATE TABLE idempotency_keys (
 ) STRICT;
 
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+CREATE INDEX projects_of_repository ON projects (repository_id);
 CREATE INDEX protocols_of_project ON protocol_runs (project_id, id);
+CREATE INDEX steps_of_commit ON step_runs (head_sha) WHERE head_sha IS NOT NULL;
+CREATE INDEX attempts_to_commit ON attempts (head_sha) WHERE head_sha IS NOT NULL;
+CREATE INDEX attempts_from_commit ON attempts (start_sha) WHERE start_sha IS NOT NULL;
 CREATE INDEX tokens_of_project ON tokens (project_id, id);
 CREATE INDEX hooks_of_project ON hooks (project_id, id);
 CREATE INDEX secrets_of_hook ON hook_secrets (hook_id, id);

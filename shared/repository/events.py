@@ -53,3 +53,42 @@ def of_protocol(tx: Tx, protocol_id: int, *, before: int, limit: int) -> Sequenc
         "SELECT * FROM events WHERE protocol_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
         (protocol_id, before, limit),
     )
+
+
+def was_told(tx: Tx, protocol_id: int, event_type: str) -> bool:
+    """Whether the protocol has an event of this type."""
+    row = tx.row("SELECT 1 FROM events WHERE protocol_id = ? AND event_type = ? LIMIT 1", (protocol_id, event_type))
+    return row is not None
+
+
+def following(
+    tx: Tx,
+    *,
+    after: int,
+    limit: int,
+    project_id: int | None = None,
+    protocol_id: int | None = None,
+    step_id: int | None = None,
+) -> Sequence[Event]:
+    """Events by id above `after`, oldest first; of the narrowest that is named, by its index."""
+    if step_id is not None:
+        sql, of = "SELECT * FROM events WHERE step_id = ? AND id > ? ORDER BY id LIMIT ?", (step_id,)
+    elif protocol_id is not None:
+        sql, of = "SELECT * FROM events WHERE protocol_id = ? AND id > ? ORDER BY id LIMIT ?", (protocol_id,)
+    elif project_id is not None:
+        sql, of = "SELECT * FROM events WHERE project_id = ? AND id > ? ORDER BY id LIMIT ?", (project_id,)
+    else:
+        sql, of = "SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", ()
+    return tx.load_all(Event, sql, (*of, after, limit))
+
+
+def first_id(tx: Tx) -> int:
+    """The oldest event's number; 0 when there is none."""
+    row = tx.row("SELECT coalesce(min(id), 0) AS id FROM events")
+    return row["id"] if row else 0
+
+
+def last_id(tx: Tx) -> int:
+    """The newest event's number; 0 when there is none."""
+    row = tx.row("SELECT coalesce(max(id), 0) AS id FROM events")
+    return row["id"] if row else 0

@@ -44,6 +44,16 @@ def named(tx: Tx, name: str) -> Project | None:
     return tx.load(Project, "SELECT * FROM projects WHERE name = ?", (name,))
 
 
+def of_repository(tx: Tx, repository_id: str) -> Sequence[Project]:
+    """The projects whose forge knows their repository by this id."""
+    return tx.load_all(Project, "SELECT * FROM projects WHERE repository_id = ? ORDER BY id", (repository_id,))
+
+
+def unlearned(tx: Tx) -> Sequence[Project]:
+    """The projects whose repository's id is not known yet."""
+    return tx.load_all(Project, "SELECT * FROM projects WHERE repository_id IS NULL ORDER BY id")
+
+
 def page(tx: Tx, *, only: int | None, after: int, limit: int) -> Sequence[Project]:
     """Projects by id above `after`; `only` narrows to one."""
     if only is None:

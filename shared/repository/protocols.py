@@ -68,6 +68,37 @@ def page(tx: Tx, project_id: int, *, after: int, limit: int) -> Sequence[Protoco
     )
 
 
+def of_pull(tx: Tx, project_id: int, number: int) -> Protocol | None:
+    """The newest protocol run of a project whose PR or MR has this number."""
+    return tx.load(
+        Protocol,
+        "SELECT * FROM protocol_runs WHERE project_id = ? AND pr_number = ? ORDER BY id DESC LIMIT 1",
+        (project_id, number),
+    )
+
+
+def of_branch(tx: Tx, project_id: int, branch: str) -> Protocol | None:
+    """A project's protocol run on this branch."""
+    return tx.load(
+        Protocol,
+        "SELECT * FROM protocol_runs WHERE project_id = ? AND branch = ? ORDER BY id DESC LIMIT 1",
+        (project_id, branch),
+    )
+
+
+def of_commit(tx: Tx, project_id: int, sha: str) -> Sequence[Protocol]:
+    """A project's protocol runs that know this commit: those that it is or was the head of, or that grew from it."""
+    return tx.load_all(
+        Protocol,
+        "SELECT run.* FROM protocol_runs AS run WHERE run.project_id = ?1 AND ("
+        " ?2 IN (run.start_sha, run.head_sha, run.pushed_sha)"
+        " OR run.id IN (SELECT protocol_id FROM step_runs WHERE head_sha = ?2)"
+        " OR run.id IN (SELECT protocol_id FROM attempts WHERE head_sha = ?2)"
+        " OR run.id IN (SELECT protocol_id FROM attempts WHERE start_sha = ?2)) ORDER BY run.id DESC",
+        (project_id, sha),
+    )
+
+
 def to_sync(tx: Tx, project_id: int) -> Sequence[Protocol]:
     """A project's open protocol runs that have a commit."""
     return tx.load_all(
@@ -100,8 +131,8 @@ def save(tx: Tx, protocol: Protocol) -> Protocol | None:
     """Write the changeable columns if nobody changed the row meanwhile; gives the new row, None when stale."""
     changed = tx.run(
         "UPDATE protocol_runs SET status = ?, phase = ?, reason = ?, start_sha = ?, head_sha = ?, pushed_sha = ?,"
-        " plan_revision = ?, written_revision = ?, plan_sha = ?, feedback = ?, pr_number = ?, pr_url = ?,"
-        " pr_state = ?, pr_at = ?, pr_comment = ?,"
+        " diverged_sha = ?, plan_revision = ?, written_revision = ?, plan_sha = ?, feedback = ?, pr_number = ?,"
+        " pr_url = ?, pr_state = ?, pr_at = ?, pr_comment = ?,"
         " version = version + 1, updated_at = ?, finished_at = ? WHERE id = ? AND version = ?",
         (
             protocol.status,
@@ -110,6 +141,7 @@ def save(tx: Tx, protocol: Protocol) -> Protocol | None:
             protocol.start_sha,
             protocol.head_sha,
             protocol.pushed_sha,
+            protocol.diverged_sha,
             protocol.plan_revision,
             protocol.written_revision,
             protocol.plan_sha,

@@ -46,6 +46,16 @@ def of_protocol(tx: Tx, protocol_id: int) -> Sequence[StepRun]:
     return tx.load_all(StepRun, "SELECT * FROM step_runs WHERE protocol_id = ? ORDER BY step_index", (protocol_id,))
 
 
+def at_commit(tx: Tx, project_id: int, sha: str) -> Sequence[StepRun]:
+    """The steps of a project whose work ends in this commit."""
+    return tx.load_all(
+        StepRun,
+        "SELECT step.* FROM step_runs AS step JOIN protocol_runs AS run ON run.id = step.protocol_id"
+        " WHERE step.head_sha = ? AND run.project_id = ? ORDER BY step.id",
+        (sha, project_id),
+    )
+
+
 def page(tx: Tx, protocol_id: int, *, after: int, limit: int) -> Sequence[StepRun]:
     """Steps of a protocol by index above `after`."""
     return tx.load_all(
@@ -60,7 +70,7 @@ def save(tx: Tx, step: StepRun) -> StepRun | None:
     changed = tx.run(
         "UPDATE step_runs SET step_name = ?, model = ?, status = ?, phase = ?, reason = ?, summary = ?, feedback = ?,"
         " thread_id = ?, start_sha = ?, head_sha = ?, executions = ?, continuations = ?, repairs = ?, retries = ?,"
-        " qa_asks = ?, version = version + 1, updated_at = ?, started_at = ?, finished_at = ?"
+        " qa_asks = ?, repaired_sha = ?, version = version + 1, updated_at = ?, started_at = ?, finished_at = ?"
         " WHERE id = ? AND version = ?",
         (
             step.step_name,
@@ -78,6 +88,7 @@ def save(tx: Tx, step: StepRun) -> StepRun | None:
             step.repairs,
             step.retries,
             step.qa_asks,
+            step.repaired_sha,
             tx.now,
             step.started_at,
             step.finished_at,

@@ -58,6 +58,15 @@ def url_host(url: str) -> str | None:
     return _named(parts.scheme, parts.hostname or "", parts.port)
 
 
+def url_path(url: str) -> str | None:
+    """The path of the repository within its host, as forges write it; None for a local path."""
+    if url.startswith("/"):
+        return None
+    scp = _SCP.fullmatch(url)
+    path = scp["path"] if scp else urlsplit(url).path
+    return unquote(path).strip("/").removesuffix(".git")
+
+
 def check_branch(name: str) -> None:
     """Raise a `ValueError` unless the name is safe on a command line and git takes it for a branch."""
     if not name or len(name) > MAX_BRANCH_CHARS:

@@ -30,6 +30,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = ()
     auto_fix: Annotated[int, msgspec.Meta(ge=0, le=10, description="automatic repairs of a step after a red gate")] = 0
     completion: Literal["steps", "merge"] = "steps"
+    open_pr: Literal["planned", "steps_done", "asked"] = "planned"
     allow_no_changes: bool = False
     auto_qa_after_exec: bool | None = None
     auto_qa_on_ci: bool | None = None

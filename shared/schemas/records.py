@@ -48,13 +48,14 @@ class Project(Record, frozen=True):
     updated_at: int
 
 
-class Protocol(Record, frozen=True):
+class Protocol(Record, frozen=True, kw_only=True):
     """One task on one branch.
 
     `start_sha` is the base commit that the branch grew from, `head_sha` the last commit that we accepted on it,
     `pushed_sha` the last one that the remote is known to hold. `plan_revision` counts the revisions of the plan,
     `written_revision` the last one that is on the branch. `pr_at` is the forge's time of what `pr_state` tells,
-    `pr_comment` the forge's id of our one comment there.
+    `pr_comment` the forge's id of our one comment there. `diverged_sha` is the commit to which
+    somebody else moved the branch, if it was seen.
     """
 
     id: int
@@ -72,6 +73,7 @@ class Protocol(Record, frozen=True):
     start_sha: str | None
     head_sha: str | None
     pushed_sha: str | None
+    diverged_sha: str | None = None
     plan_revision: int
     written_revision: int
     plan_sha: str | None
@@ -105,7 +107,8 @@ class StepRun(Record, frozen=True, kw_only=True):
 
     `start_sha` is the known point that the current execution starts from, `head_sha` the commit that it made.
     The counters are separate on purpose: `executions` accepted, `continuations` after a lost lease, `repairs` that
-    were automatic, `retries` that a person asked for, `qa_asks` on the present commit.
+    were automatic, `retries` that a person asked for, `qa_asks` on the present commit. `repaired_sha` is the red commit
+    that the last repair was for.
     """
 
     id: int
@@ -130,6 +133,7 @@ class StepRun(Record, frozen=True, kw_only=True):
     repairs: int = 0
     retries: int = 0
     qa_asks: int = 0
+    repaired_sha: str | None = None
     version: int = 1
     created_at: int
     updated_at: int

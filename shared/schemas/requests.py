@@ -97,6 +97,13 @@ class PolicyChanges(Body, frozen=True):
     )
     allow_no_changes: Annotated[bool, Meta(description="A step may change nothing.")] | UnsetType = UNSET
     auto_qa_after_exec: (
+    open_pr: (
+        Annotated[
+            Literal["planned", "steps_done", "asked"],
+            Meta(description="When the PR or MR is opened: with the plan, when all steps are done, or when asked."),
+        ]
+        | UnsetType
+    ) = UNSET
         Annotated[bool | None, Meta(description="QA right after an execution; null takes the setting.")] | UnsetType
     ) = UNSET
     auto_qa_on_ci: (

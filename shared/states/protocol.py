@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from shared.schemas.statuses import JobKind, Phase
+from shared.schemas.statuses import JobKind, Phase, Reason
 from shared.schemas.statuses import ProtocolStatus as S
 
 
@@ -82,6 +82,8 @@ ACTIONS: dict[str, ProtocolTrigger] = {
     "unblock": T.CAUSE_REMOVED,
     "fail": T.FAIL,
     "retry_latest": T.RUN,
+    "adopt": T.CAUSE_REMOVED,
+    "reset": T.CAUSE_REMOVED,
 }
 
 # In which statuses the jobs of a protocol may start.
@@ -99,11 +101,13 @@ def targets(status: S, trigger: ProtocolTrigger) -> tuple[S, ...]:
     return TABLE.get((status, trigger), ())
 
 
-def allowed_actions(status: S, phase: Phase | None = None) -> tuple[str, ...]:
-    """The actions of the public API that this status, and a plan that waits for its approval, do not rule out."""
+def allowed_actions(status: S, phase: Phase | None = None, reason: Reason | None = None) -> tuple[str, ...]:
+    """The actions of the public API that this status, its reason, and a plan to be approved, do not rule out."""
     awaiting = phase is Phase.AWAITING_PLAN_APPROVAL
     ruled_out = {"run_next_step"} if awaiting else {"approve_plan", "reject_plan"}
     if status is S.PLANNED:
         ruled_out.add("retry_latest")
+    if reason is not Reason.DIVERGED:
+        ruled_out |= {"adopt", "reset"}
     names = [name for name, trigger in ACTIONS.items() if targets(status, trigger) and name not in ruled_out]
     return (*names, "open_pr") if status in READY[JobKind.OPEN_PR] else tuple(names)

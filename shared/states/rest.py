@@ -6,13 +6,13 @@ from shared.schemas.records import StepRun
 from shared.schemas.statuses import Phase, ProtocolStatus, Reason, StepStatus
 
 # What only its own remedy or a person's word removes, whatever the steps say.
-_HELD = frozenset({Reason.PUBLISH_FAILED, Reason.CI_REGRESSED, Reason.DIVERGED, Reason.PR_CLOSED})
+HELD = frozenset({Reason.PUBLISH_FAILED, Reason.CI_REGRESSED, Reason.DIVERGED, Reason.PR_CLOSED})
 
 
 def standing_cause(reason: Reason | None, steps: Iterable[StepRun], *, planned: bool) -> Reason | None:
     """What blocks a protocol that was stopped for `reason`, as its steps are now; None when nothing does any more."""
     steps = tuple(steps)
-    if reason in _HELD or (reason is Reason.PLAN_FAILED and not planned):
+    if reason in HELD or (reason is Reason.PLAN_FAILED and not planned):
         return reason
     if any(step.status is StepStatus.FAILED for step in steps):
         return Reason.STEP_FAILED

@@ -15,7 +15,8 @@ def begin(unit: Unit, job: Job, protocol: Protocol | None) -> Claim:
     project = None if job.project_id is None else projects.get(unit.tx, job.project_id)
     if project is None or protocol is None or not job.kind.runs_codex:
         plan = None if protocol is None else protocols.plan(unit.tx, protocol.id, protocol.plan_revision)
-        return Claim(job=job, project=project, protocol=protocol, plan=plan)
+        present = () if protocol is None else tuple(steps.of_protocol(unit.tx, protocol.id))
+        return Claim(job=job, project=project, protocol=protocol, steps=present, plan=plan)
     step = None if job.step_id is None else steps.expect(unit.tx, job.step_id)
     earlier = tuple(attempts.of_job(unit.tx, job.id))
     model = _model(unit, job, project, protocol, step)

@@ -20,7 +20,7 @@ from shared.schemas.reports import (
     SyncDone,
 )
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, JobState, Phase, Reason
-from shared.workflow import deliveries, execution, line, planning, publishing, quality
+from shared.workflow import deliveries, execution, facts, line, planning, publishing, quality
 from shared.workflow.unit import Unit
 
 
@@ -205,9 +205,9 @@ def _done(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None:
         case SetupDone():
             publishing.set_up(unit, job, ending)
         case DeliveryDone():
-            deliveries.settle_delivery(unit, job.delivery_id or 0, DeliveryStatus.IGNORED, ending.reason)
+            facts.apply_delivery(unit, job, ending)
         case SyncDone():
-            pass
+            facts.synced(unit, job, ending)
         case _:
             raise TypeError(type(ending).__name__)
 

@@ -3,13 +3,13 @@
 from msgspec.structs import replace
 
 from shared.errors import Category
-from shared.repository import protocols, steps
+from shared.repository import projects, protocols, steps
 from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.reports import ExecutionDone
 from shared.schemas.statuses import EventType, JobKind, Phase, Reason, StepStatus, StepType, StopRequest
 from shared.states.protocol import ProtocolTrigger
 from shared.states.step import StepTrigger
-from shared.workflow import progress
+from shared.workflow import facts, pr, progress
 from shared.workflow.moves import move_step, save_protocol, save_step
 from shared.workflow.unit import Unit
 
@@ -75,8 +75,11 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: ExecutionDone) ->
         deletions=report.deletions,
         restored=report.restored,
     )
-    progress.evaluate(unit, protocol, waiting)
+    # The forge may have spoken of the commit before this was told.
+    facts.judge_commit(unit, projects.expect(unit.tx, protocol.project_id), head)
+    progress.evaluate(unit, protocols.expect(unit.tx, protocol.id), steps.expect(unit.tx, waiting.id))
     progress.advance(unit, protocols.expect(unit.tx, protocol.id))
+    pr.publish_plan(unit, protocol.id)
 
 
 def back_off(unit: Unit, job: Job, reason: Reason | None, *, lost: bool = False) -> None:

@@ -13,12 +13,16 @@ from shared.states import protocol as protocol_table
 from shared.states import step as step_table
 from shared.states.protocol import ProtocolTrigger
 from shared.states.step import StepTrigger
+from shared.workflow import pr
 from shared.workflow.unit import Unit
+
+# To come into one of these or to leave it is news for who reads the PR.
+_TOLD_IN_PR = frozenset({ProtocolStatus.BLOCKED, ProtocolStatus.COMPLETED})
 
 
 def refuse_protocol(protocol: Protocol, wanted: str) -> Conflict:
     """The refusal of an action in the protocol's present status."""
-    allowed = protocol_table.allowed_actions(protocol.status, protocol.phase)
+    allowed = protocol_table.allowed_actions(protocol.status, protocol.phase, protocol.reason)
     ways = f"Possible now: {', '.join(allowed)}." if allowed else "It is over and nothing can change it."
     name = protocol.protocol_name
     message = f"Protocol {name} is {protocol.status}, which does not allow to {wanted}. {ways}"
@@ -36,7 +40,7 @@ def refuse_step(step: StepRun, wanted: str) -> Conflict:
 def conflict(about: Protocol | StepRun, message: str, kind: str, *, but: Collection[str] = ()) -> Conflict:
     """A refusal for more than the status: `kind` is the problem's type, `but` the actions that are refused with it."""
     if isinstance(about, Protocol):
-        allowed = protocol_table.allowed_actions(about.status, about.phase)
+        allowed = protocol_table.allowed_actions(about.status, about.phase, about.reason)
     else:
         allowed = step_table.allowed_actions(about.status)
     left = [action for action in allowed if action not in but]
@@ -83,6 +87,8 @@ def move_protocol(
     unit.say(event, moved, moved=change, reason=reason, job=job, **metadata)
     if to.terminal:
         _end(unit, moved)
+    if change is not None and _TOLD_IN_PR & {protocol.status, to}:
+        pr.keep_up(unit, moved.id)
     return moved
 
 
@@ -116,6 +122,8 @@ def move_step(
         attempt_id=attempt_id,
         **metadata,
     )
+    if to.settled and not protocol.status.terminal:
+        pr.keep_up(unit, protocol.id)
     return moved
 
 

@@ -10,7 +10,7 @@ from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.reports import PlanDone, PlannedStep
 from shared.schemas.statuses import EventType, Phase, ProtocolStatus, Reason
 from shared.states.protocol import ProtocolTrigger
-from shared.workflow import plan_files, progress
+from shared.workflow import plan_files, pr, progress
 from shared.workflow.moves import move_protocol, save_protocol
 from shared.workflow.unit import Unit
 
@@ -44,8 +44,10 @@ def done(unit: Unit, job: Job, attempt_id: int | None, report: PlanDone) -> None
     if protocol.status is not ProtocolStatus.PLANNING:
         saved = save_protocol(unit, replace(accepted, phase=phase))
         unit.say(EventType.PLANNED, saved, job=job, attempt_id=attempt_id, **facts)
+        pr.publish_plan(unit, protocol.id)
         return
     moved = move_protocol(unit, accepted, ProtocolTrigger.PLAN_OK, EventType.PLANNED, phase=phase, job=job, **facts)
+    pr.publish_plan(unit, protocol.id)
     progress.advance(unit, moved)
 
 

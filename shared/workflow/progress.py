@@ -14,25 +14,21 @@ from shared.schemas.statuses import (
     JobState,
     Phase,
     ProtocolStatus,
+    PullState,
     Reason,
     StepStatus,
     StopRequest,
 )
-from shared.states.gates import Verdict, judge
 from shared.states.protocol import READY, ProtocolTrigger, targets
 from shared.states.rest import missing_dependencies, resting_status, standing_cause, under_way
 from shared.states.step import StepTrigger
+from shared.workflow import pr
+from shared.workflow.gates import findings, gate_of, verdict_of
 from shared.workflow.moves import move_protocol, move_step, save_protocol, stop_step_job
 from shared.workflow.unit import Unit
 
 # A protocol that is blocked for one of these is free again as soon as its steps are.
 STEP_CAUSES = frozenset({Reason.STEP_FAILED, Reason.QA_UNAVAILABLE})
-
-
-def verdict_of(unit: Unit, protocol: Protocol, step: StepRun) -> Verdict:
-    """What the gates of the step's commit say together."""
-    gates = steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ()
-    return judge(protocol.policy, {gate.name: gate.state for gate in gates})
 
 
 def queue_execution(
@@ -52,7 +48,8 @@ def queue_execution(
     set_running(unit, protocol)
     job = unit.enqueue(JobKind.EXECUTE, project_id=protocol.project_id, protocol_id=protocol.id, step_id=step.id)
     told = feedback or step.feedback or findings(unit, step) or None
-    metadata: dict[str, Any] = {"feedback": told} if told else {}
+    metadata: dict[str, Any] = {"sha": step.head_sha} if step.head_sha else {}
+    metadata |= {"feedback": told} if told else {}
     return move_step(
         unit,
         protocol,
@@ -64,19 +61,6 @@ def queue_execution(
         job=job,
         **metadata,
     )
-
-
-def findings(unit: Unit, step: StepRun) -> str:
-    """What the red gates of the step's commit say, as feedback for its next execution."""
-    lines: list[str] = []
-    for gate in steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ():
-        if gate.state is not GateState.FAILED:
-            continue
-        lines.append(f"The gate {gate.name} is red on commit {gate.sha}: {gate.summary}")
-        found = gate.evidence.get("findings", ())
-        lines += [f"- {item.get('severity')}: {item.get('file')}: {item.get('message')}" for item in found]
-        lines += [f"- next: {action}" for action in gate.evidence.get("next_actions", ())]
-    return "\n".join(lines)
 
 
 def set_running(unit: Unit, protocol: Protocol) -> Protocol:
@@ -109,12 +93,12 @@ def queue_qa(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
 def evaluate(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
     """Let the gates of a waiting step decide: completed, repaired, failed, or still waiting.
 
-    A repair that is due while the protocol is paused is decided when it goes on.
+    A red commit is repaired once. A repair that is due while the protocol is paused is decided when it goes on.
     """
     if step.status is not StepStatus.NEEDS_QA:
         return step
     verdict = verdict_of(unit, protocol, step)
-    repairable = step.repairs < protocol.policy.auto_fix
+    repairable = step.repairs < protocol.policy.auto_fix and step.repaired_sha != step.head_sha
     waits = repairable and protocol.status is ProtocolStatus.PAUSED
     if not verdict.passed and (waits or not verdict.failed):
         return step
@@ -129,7 +113,7 @@ def evaluate(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
         return queue_execution(
             unit,
             protocol,
-            replace(step, repairs=step.repairs + 1),
+            replace(step, repairs=step.repairs + 1, repaired_sha=step.head_sha),
             StepTrigger.REPAIR,
             EventType.STEP_REPAIR_ENQUEUED,
             reason=Reason.REPAIR,
@@ -143,8 +127,21 @@ def evaluate(unit: Unit, protocol: Protocol, step: StepRun) -> StepRun:
 def block(unit: Unit, protocol: Protocol, trigger: ProtocolTrigger, reason: Reason, **metadata: Any) -> Protocol:
     """Block a running protocol; one that is paused learns of it when it goes on, one that is blocked stays so."""
     if protocol.status in {ProtocolStatus.RUNNING, ProtocolStatus.PLANNED}:
-        return move_protocol(unit, protocol, trigger, EventType.PROTOCOL_BLOCKED, reason=reason, **metadata)
+        return move_protocol(
+            unit,
+            protocol,
+            trigger,
+            EventType.PROTOCOL_BLOCKED,
+            phase=waiting_phase(protocol),
+            reason=reason,
+            **metadata,
+        )
     return remember_cause(unit, protocol, reason)
+
+
+def waiting_phase(protocol: Protocol) -> Phase | None:
+    """What must not be forgotten while it is blocked: that its plan still waits for an approval."""
+    return protocol.phase if protocol.phase is Phase.AWAITING_PLAN_APPROVAL else None
 
 
 def remember_cause(unit: Unit, protocol: Protocol, reason: Reason) -> Protocol:
@@ -156,11 +153,21 @@ def remember_cause(unit: Unit, protocol: Protocol, reason: Reason) -> Protocol:
     return save_protocol(unit, replace(protocol, reason=reason))
 
 
-def diverge(unit: Unit, protocol: Protocol, *, job: Job, **metadata: Any) -> Protocol:
-    """Somebody else moved the branch: nothing more is done on it until a person has looked."""
+def diverge(unit: Unit, protocol: Protocol, *, job: Job, sha: str | None = None, **metadata: Any) -> Protocol:
+    """Somebody else moved the branch, to `sha` if that was seen: nothing is done on it until a person has looked."""
+    metadata["sha"] = sha
+    if sha is not None and not protocol.status.terminal:
+        protocol = save_protocol(unit, replace(protocol, diverged_sha=sha))
     if targets(protocol.status, ProtocolTrigger.DIVERGED) and protocol.status is not ProtocolStatus.PAUSED:
         return move_protocol(
-            unit, protocol, ProtocolTrigger.DIVERGED, EventType.DIVERGED, reason=Reason.DIVERGED, job=job, **metadata
+            unit,
+            protocol,
+            ProtocolTrigger.DIVERGED,
+            EventType.DIVERGED,
+            phase=waiting_phase(protocol),
+            reason=Reason.DIVERGED,
+            job=job,
+            **metadata,
         )
     noted = remember_cause(unit, protocol, Reason.DIVERGED)
     unit.say(EventType.DIVERGED, noted, job=job, reason=Reason.DIVERGED, **metadata)
@@ -229,8 +236,9 @@ def to_rest(
 
 
 def finish_steps(unit: Unit, protocol: Protocol) -> Protocol:
-    """All steps are settled: complete, or wait for the merge where the policy wants it and a PR is open."""
-    if protocol.policy.completion == "merge" and protocol.pr_number is not None:
+    """All steps are settled: complete, or wait for the merge where the policy wants it and a PR is or will be open."""
+    coming = pr.publish_done(unit, protocol)
+    if protocol.policy.completion == "merge" and (coming or protocol.pr_state is PullState.OPEN):
         running = set_running(unit, protocol)
         waiting = save_protocol(unit, replace(running, phase=Phase.AWAITING_MERGE))
         unit.say(EventType.AWAITING_MERGE, waiting)
@@ -248,7 +256,7 @@ def advance(unit: Unit, protocol: Protocol) -> None:
         return
     everything = steps.of_protocol(unit.tx, protocol.id)
     for step in everything:
-        if protocol.policy.auto_qa_after_exec and _unjudged(unit, step):
+        if _unjudged(unit, step) and _wants_qa(unit, protocol, step):
             queue_qa(unit, protocol, step)
     upcoming = next((step for step in everything if not step.status.settled), None)
     if upcoming is None or upcoming.status is not StepStatus.PENDING or upcoming.phase is Phase.QUEUED:
@@ -288,3 +296,11 @@ def _unjudged(unit: Unit, step: StepRun) -> bool:
     if step.status is not StepStatus.NEEDS_QA or step.phase is not Phase.AWAITING_GATES or step.qa_asks:
         return False
     return jobs.open_of_step(unit.tx, step.id) is None
+
+
+def _wants_qa(unit: Unit, protocol: Protocol, step: StepRun) -> bool:
+    """Whether the policy has the commit judged by itself: at once, or as its CI is green."""
+    if protocol.policy.auto_qa_after_exec:
+        return True
+    ci = gate_of(unit, step, GateName.CI) if protocol.policy.auto_qa_on_ci else None
+    return ci is not None and ci.state is GateState.PASSED

@@ -67,6 +67,8 @@ def change_project(
     if version is not None and version != project.version:
         raise PreconditionFailed(f"The project is at version {project.version}, not {version}; read it again.")
     wanted = replace(project, **changes)
+    if wanted.git_url != project.git_url and "repository_id" not in changes:
+        wanted = replace(wanted, repository_id=None)
     _check(wanted.git_url, wanted.base_branch, allow_local=allow_local, hosts=hosts)
     other = projects.named(unit.tx, wanted.name)
     if other is not None and other.id != project_id:

@@ -17,6 +17,7 @@ from shared.states.rest import next_step
 from shared.workflow import find, progress
 from shared.workflow import steps as step_verbs
 from shared.workflow.moves import conflict, move_protocol, refuse_protocol, stop_job
+from shared.workflow.pr import queue_publish
 from shared.workflow.unit import Unit
 
 LAST_NUMBER = 9999
@@ -286,9 +287,7 @@ def open_pr(unit: Unit, protocol_id: int, *, version: int | None = None) -> Job:
     if any(job.kind is JobKind.OPEN_PR for job in under_way):
         message = f"{protocol.protocol_name} is being published already."
         raise conflict(protocol, message, "already-queued", but={"open_pr"})
-    job = unit.enqueue(JobKind.OPEN_PR, project_id=protocol.project_id, protocol_id=protocol_id)
-    unit.say(EventType.OPEN_PR_ENQUEUED, protocol, job=job, sha=protocol.head_sha)
-    return job
+    return queue_publish(unit, protocol)
 
 
 def _read(unit: Unit, protocol_id: int, version: int | None) -> Protocol:

@@ -4,12 +4,13 @@ from msgspec.structs import replace
 
 from shared.errors import Category
 from shared.repository import protocols, steps
-from shared.schemas.records import Gate, Job, Protocol, StepRun
+from shared.schemas.records import Job, Protocol, StepRun
 from shared.schemas.reports import QaDone
 from shared.schemas.statuses import EventType, GateName, GateState, Phase, Reason, StepStatus
 from shared.states.protocol import ProtocolTrigger
 from shared.states.step import StepTrigger
 from shared.workflow import progress
+from shared.workflow.gates import set_gate
 from shared.workflow.moves import move_step, save_step
 from shared.workflow.unit import Unit
 
@@ -101,27 +102,16 @@ def wait(unit: Unit, job: Job, reason: Reason | None) -> None:
 
 
 def _set_gate(unit: Unit, protocol: Protocol, step: StepRun, attempt_id: int | None, report: QaDone) -> None:
-    gate = Gate(
-        step_id=step.id,
-        sha=report.sha,
-        name=GateName.QA,
-        state=_STATES[report.verdict],
-        summary=report.summary,
-        url=None,
-        actor=unit.caller.actor,
-        attempt_id=attempt_id,
-        evidence={"findings": report.findings, "next_actions": report.next_actions},
-        updated_at=unit.now,
-    )
-    steps.put_gate(unit.tx, gate)
-    unit.say(
-        EventType.GATE_UPDATED,
+    set_gate(
+        unit,
+        protocol,
         step,
-        project_id=protocol.project_id,
+        GateName.QA,
+        _STATES[report.verdict],
+        sha=report.sha,
+        summary=report.summary,
+        evidence={"findings": report.findings, "next_actions": report.next_actions},
         attempt_id=attempt_id,
-        gate=gate.name,
-        state=gate.state,
-        sha=gate.sha,
     )
 
 

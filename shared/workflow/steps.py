@@ -6,12 +6,13 @@ from msgspec.structs import replace
 
 from shared.errors import Invalid, PreconditionFailed
 from shared.repository import protocols, steps
-from shared.schemas.records import Gate, Protocol, StepRun
+from shared.schemas.records import Protocol, StepRun
 from shared.schemas.statuses import EventType, GateName, GateState, Phase, ProtocolStatus, Reason, StepStatus, StepType
 from shared.states.protocol import ProtocolTrigger, targets
 from shared.states.rest import missing_dependencies
 from shared.states.step import StepTrigger, target
 from shared.workflow import find, plan_files, progress
+from shared.workflow.gates import set_gate, verdict_of
 from shared.workflow.moves import conflict, move_step, refuse_protocol, refuse_step, save_protocol, stop_step_job
 from shared.workflow.unit import Unit
 
@@ -131,8 +132,16 @@ def approve_step(
         message = f"Step {step.step_index} failed ({step.reason}); completing it needs a reason."
         raise conflict(step, message, "reason-needed")
     if step.head_sha is not None:
-        _set_gate(unit, protocol, step, GateState.PASSED, reason or "approved")
-    verdict = progress.verdict_of(unit, protocol, step)
+        set_gate(
+            unit,
+            protocol,
+            step,
+            GateName.APPROVAL,
+            GateState.PASSED,
+            sha=step.head_sha,
+            summary=reason or "approved",
+        )
+    verdict = verdict_of(unit, protocol, step)
     missing = [name for name in (*verdict.open, *verdict.failed) if name is not GateName.QA]
     if missing and not reason:
         message = f"Open gates: {', '.join(missing)}. Wait for them, or give a reason to override."
@@ -154,25 +163,6 @@ def approve_step(
     return done
 
 
-def _set_gate(unit: Unit, protocol: Protocol, step: StepRun, state: GateState, summary: str) -> None:
-    gate = Gate(
-        step_id=step.id,
-        sha=step.head_sha or "",
-        name=GateName.APPROVAL,
-        state=state,
-        summary=summary,
-        url=None,
-        actor=unit.caller.actor,
-        attempt_id=None,
-        evidence={},
-        updated_at=unit.now,
-    )
-    steps.put_gate(unit.tx, gate)
-    unit.say(
-        EventType.GATE_UPDATED, step, project_id=protocol.project_id, gate=gate.name, state=gate.state, sha=gate.sha
-    )
-
-
 def reject_step(unit: Unit, step_id: int, *, feedback: str, version: int | None = None) -> StepRun:
     """Send an executed step back with what a person found."""
     protocol, step = _read(unit, step_id, version)
@@ -180,7 +170,7 @@ def reject_step(unit: Unit, step_id: int, *, feedback: str, version: int | None 
         raise refuse_step(step, "reject it")
     _check_startable(unit, protocol, step)
     stop_step_job(unit, step)
-    _set_gate(unit, protocol, step, GateState.FAILED, feedback)
+    set_gate(unit, protocol, step, GateName.APPROVAL, GateState.FAILED, sha=step.head_sha or "", summary=feedback)
     return progress.queue_execution(
         unit, protocol, step, StepTrigger.REJECT, EventType.STEP_REJECTED, reason=Reason.REJECTED, feedback=feedback
     )

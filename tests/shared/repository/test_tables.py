@@ -135,6 +135,7 @@ def test_records_come_back_as_they_went_in(ground: Ground):
                 "start_sha": "a",
                 "head_sha": "b",
                 "pushed_sha": "c",
+                "diverged_sha": "c2",
                 "plan_revision": 4,
                 "written_revision": 3,
                 "plan_sha": "d",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.schemas.statuses import JobKind, Phase, ProtocolStatus
+from shared.schemas.statuses import JobKind, Phase, ProtocolStatus, Reason
 from shared.states.protocol import READY, ProtocolTrigger, allowed_actions, targets
 
 ANYWHERE = "pending planning planned running blocked completed cancelled"
@@ -79,6 +79,14 @@ def test_every_open_status_can_be_cancelled_at_once(status: ProtocolStatus):
 )
 def test_the_allowed_actions_of_a_status(status: str, actions: str):
     assert set(allowed_actions(ProtocolStatus(status))) == set(actions.split())
+
+
+@pytest.mark.parametrize("reason", [None, *Reason])
+@pytest.mark.parametrize("status", ProtocolStatus)
+def test_only_a_branch_that_somebody_else_moved_is_adopted_or_reset(status: ProtocolStatus, reason: Reason | None):
+    actions = {"adopt", "reset"} & set(allowed_actions(status, None, reason))
+    assert bool(actions) == (status is ProtocolStatus.BLOCKED and reason is Reason.DIVERGED)
+    assert len(actions) in {0, 2}
 
 
 def test_a_plan_that_waits_for_its_approval_is_approved_or_rejected_but_not_run():

@@ -884,7 +884,7 @@ def test_one_completed_step_among_cancelled_ones_completes_it(ground: Ground):
 
 def test_with_completion_by_merge_an_open_pr_is_waited_for(ground: Ground):
     step = ground.executed(1, completion="merge")
-    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", step.protocol_id)
+    ground.sql("UPDATE protocol_runs SET pr_number = 7, pr_state = 'open' WHERE id = ?", step.protocol_id)
     story = ground.news(step.protocol_id, lambda: ground.run(approve_step, step.id))
     assert story[-1] == "awaiting_merge"
     now = ground.of(step)
@@ -899,7 +899,7 @@ def test_without_a_pr_completion_by_merge_completes_with_the_steps(ground: Groun
 
 def test_waiting_for_the_merge_survives_a_pause(ground: Ground):
     step = ground.executed(1, completion="merge")
-    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", step.protocol_id)
+    ground.sql("UPDATE protocol_runs SET pr_number = 7, pr_state = 'open' WHERE id = ?", step.protocol_id)
     ground.run(approve_step, step.id)
     ground.run(pause_protocol, step.protocol_id)
     assert ground.run(resume_protocol, step.protocol_id).phase is Phase.AWAITING_MERGE
@@ -907,7 +907,7 @@ def test_waiting_for_the_merge_survives_a_pause(ground: Ground):
 
 def test_a_new_step_ends_the_wait_for_the_merge(ground: Ground):
     step = ground.executed(1, completion="merge")
-    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", step.protocol_id)
+    ground.sql("UPDATE protocol_runs SET pr_number = 7, pr_state = 'open' WHERE id = ?", step.protocol_id)
     ground.run(approve_step, step.id)
     ground.run(add_step, step.protocol_id, step_name="one more")
     assert ground.of(step).phase is None
@@ -1023,11 +1023,11 @@ def test_a_step_that_is_run_ends_the_wait_for_the_merge(ground: Ground):
     protocol = ground.planned(1, completion="merge", progression="auto")
     step = ground.step(protocol, 1)
     ground.execute(step)
-    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", step.protocol_id)
+    ground.sql("UPDATE protocol_runs SET pr_number = 7, pr_state = 'open' WHERE id = ?", step.protocol_id)
     ground.run(approve_step, step.id)
     ground.run(add_step, step.protocol_id, step_name="one more")
     now = ground.of(step)
-    assert (now.phase, [job.kind for job in ground.open_jobs(now.id)]) == (None, [JobKind.EXECUTE])
+    assert (now.phase, len(ground.open_jobs(now.id, JobKind.EXECUTE))) == (None, 1)
 
 
 def test_the_reason_of_a_block_follows_what_is_left_of_it(ground: Ground):
@@ -1045,6 +1045,6 @@ def test_the_reason_of_a_block_follows_what_is_left_of_it(ground: Ground):
 
 def test_skipping_the_last_step_of_a_plan_that_was_never_run_waits_for_the_merge_too(ground: Ground):
     protocol = ground.planned(1, completion="merge")
-    ground.sql("UPDATE protocol_runs SET pr_number = 7 WHERE id = ?", protocol.id)
+    ground.sql("UPDATE protocol_runs SET pr_number = 7, pr_state = 'open' WHERE id = ?", protocol.id)
     ground.run(skip_step, ground.step(protocol, 1).id, reason="no need")
     assert ground.protocol(protocol.id).phase is Phase.AWAITING_MERGE

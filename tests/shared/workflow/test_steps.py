@@ -646,7 +646,7 @@ def test_qa_is_queued_by_itself_once_for_each_commit(ground: Ground):
 
 def _ci(ground: Ground, step: StepRun, state: str) -> None:
     ground.sql(
-        "INSERT INTO gates (step_id, sha, name, state, summary, actor, evidence, updated_at)"
+        "INSERT OR REPLACE INTO gates (step_id, sha, name, state, summary, actor, evidence, updated_at)"
         " VALUES (?, ?, 'ci', ?, 'build', 'github', '{}', 0)",
         step.id,
         step.head_sha,

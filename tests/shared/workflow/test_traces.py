@@ -152,7 +152,8 @@ class Traces(RuleBasedStateMachine):
     def a_pr_is_open_or_not(self, which: int, open_: bool):
         run = self.pick(self.runs(), which)
         if run.phase is not Phase.AWAITING_MERGE:
-            self.ground.sql("UPDATE protocol_runs SET pr_number = ? WHERE id = ?", 7 if open_ else None, run.id)
+            pull = (7, "open") if open_ else (None, None)
+            self.ground.sql("UPDATE protocol_runs SET pr_number = ?, pr_state = ? WHERE id = ?", *pull, run.id)
 
     # workers
 
