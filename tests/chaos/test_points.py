@@ -20,20 +20,24 @@ CHECKED = [
     ROOT / "shared/workflow/door.py",
     ROOT / "shared/queue.py",
 ]
-# They wait, look or hang up and change nothing: to die there is to die before or after them. `call`, `limit` and `line`
-# are such in a variable, `write` is a verb in one.
+# They wait, look or hang up and change nothing: to die there is to die before or after them. `app`, `call`, `limit`,
+# `line` and `news` are such in a variable, `write` is a verb in one.
 HARMLESS = {
     "aclose",
     "aclosing",
+    "app",
     "call",
+    "follow",
     "gather",
     "get_message",
     "kept",
     "limit",
     "line",
     "listen",
+    "news",
     "ping",
     "pipeline",
+    "probe",
     "read",
     "read_part",
     "sleep",

@@ -11,6 +11,7 @@ from services.worker.codex.record import is_whole, thread_record
 from services.worker.doors import Doors
 from services.worker.lease import Lease
 from shared.errors import JobError
+from shared.failpoints import fp
 from shared.repository import attempts, protocols
 from shared.repository.database import Tx
 from shared.schemas.records import Attempt, Job, Protocol
@@ -35,6 +36,7 @@ async def stand_of(doors: Doors, lease: Lease) -> Stand:
     if claim.resume is None:
         return Stand(claim.footing)
     await kill_earlier_runs(doors.agent.marker_of(lease.job_id, lease.token))
+    fp("earlier_runs_ended")
     unsound = await asyncio.to_thread(_unsound, claim.resume)
     return Stand(unsound) if unsound else Stand(claim.footing, claim.resume)
 
