@@ -3,7 +3,7 @@
 from typing import Any
 
 from litestar import Litestar, Request, Response, get, route
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, Contact, SecurityScheme, Tag
@@ -13,7 +13,18 @@ from services.api import docs
 from services.api.auth import Gate
 from services.api.body import StrictBody
 from services.api.desk import Desk
-from services.api.routes import access, attempts, events, line, projects, protocols, queues, steps
+from services.api.routes import (
+    access,
+    attempts,
+    deliveries,
+    events,
+    hooks,
+    line,
+    projects,
+    protocols,
+    queues,
+    steps,
+)
 from shared.errors import NotFound
 from shared.queue import Queue
 from shared.repository.database import Database
@@ -33,10 +44,12 @@ MAX_BODY_BYTES = 1_048_576
 ROUTES = [
     *projects.ROUTES,
     *access.ROUTES,
+    *hooks.ROUTES,
     *protocols.ROUTES,
     *steps.ROUTES,
     *attempts.ROUTES,
     *events.ROUTES,
+    *deliveries.ROUTES,
     *queues.ROUTES,
     *line.ROUTES,
 ]
@@ -91,12 +104,17 @@ def root() -> RootAnswer:
     status_code=404,
     sync_to_thread=False,
 )
-def not_here(request: Request[Any, Any, Any]) -> Response[None]:
-    """Deliveries that were sent to the wrong port are told so."""
-    raise NotFound(
-        f"{request.scope['path']} is answered by the webhook service (DEKSDENFLOW_WEBHOOK_PORT), not by the API.",
-        type="other-service",
-    )
+def not_here(request: Request[Any, Any, Any], desk: NamedDependency[Desk]) -> Response[None]:
+    """Deliveries that were sent to the wrong service are told the right one."""
+    raise NotFound(f"{request.scope['path']} is {_right_place(desk.settings)}", type="other-service")
+
+
+def _right_place(settings: Settings) -> str:
+    place = f"answered by the webhook service (port {settings.webhook_port}, DEKSDENFLOW_WEBHOOK_PORT), not by the API."
+    if settings.public_url is None:
+        return f"{place} Deliver there, or let a proxy send /webhooks/* there, and set DEKSDENFLOW_PUBLIC_URL to it."
+    where = settings.public_url.rstrip("/")
+    return f"{place} Deliver to {where}/webhooks/…; if you did, the proxy there must send /webhooks/* to that port."
 
 
 def _operation_id(handler: HTTPRouteHandler, _method: object, _path: object) -> str:

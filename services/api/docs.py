@@ -32,6 +32,7 @@ TAGS = {
     "steps": "The steps of a protocol run, and how they are judged.",
     "attempts": "Every life of a Codex process, its files and its diff.",
     "events": "What happened, append-only.",
+    "deliveries": "What forges and CI jobs sent, and what became of it.",
     "queue": "Background work.",
     "access": "Tokens, secrets and webhook addresses of a project.",
     "service": "Health, metrics, documentation.",

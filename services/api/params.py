@@ -13,6 +13,8 @@ StepId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the s
 AttemptId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the attempt.")]
 JobId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the job.")]
 TokenId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the token.")]
+HookId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the hook.")]
+DeliveryId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the delivery.")]
 SecretName = Annotated[
     str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="Name of the secret, such as forge_token.")
 ]

@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.repository import attempts, holds, jobs, projects, protocols
+from shared.redaction import Redactor
+from shared.repository import attempts, deliveries, holds, jobs, projects, protocols
 from shared.repository.database import Row, Tx
 from shared.repository.holds import LINE
 from shared.schemas import answers
 from shared.schemas.answers import Answer
 from shared.schemas.records import (
     Attempt,
+    Delivery,
     Event,
     Gate,
     Hold,
@@ -29,7 +31,7 @@ from shared.schemas.records import (
     StepRun,
     Token,
 )
-from shared.schemas.statuses import JobState
+from shared.schemas.statuses import DeliveryStatus, JobState
 from shared.states import job as job_table
 from shared.states import protocol as protocol_table
 from shared.states import step as step_table
@@ -39,6 +41,9 @@ A = TypeVar("A", bound=Answer)
 _protocol_actions = cache(protocol_table.allowed_actions)
 _step_actions = cache(step_table.allowed_actions)
 _job_actions = cache(job_table.allowed_actions)
+
+# A longer body is not shown; the whole is in the database.
+MAX_SHOWN_BODY = 262_144
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is as far as RFC 3339 reaches
@@ -173,23 +178,53 @@ def secret(record: Secret) -> answers.SecretAnswer:
     return _shown(answers.SecretAnswer, record, stored_as="sealed" if record.file_name is None else "file")
 
 
-def hook(record: Hook, public_url: str | None) -> answers.HookAnswer:
+def hook(tx: Tx, record: Hook, public_url: str | None) -> answers.HookAnswer:
     """A hook, without its secrets."""
-    return _shown(answers.HookAnswer, record, url=_hook_url(record, public_url))
+    return _shown(answers.HookAnswer, record, url=hook_url(record, public_url), secrets=_hook_secrets(tx, record))
 
 
-def new_hook(record: Hook, public_url: str | None, scheme: str, text: str) -> answers.NewHookAnswer:
-    """A hook that was just made."""
-    return _shown(answers.NewHookAnswer, record, url=_hook_url(record, public_url), scheme=scheme, secret=text)
+def new_hook(tx: Tx, record: Hook, public_url: str | None, scheme: str, text: str) -> answers.NewHookAnswer:
+    """A hook with the secret that was just made for it."""
+    url, known = hook_url(record, public_url), _hook_secrets(tx, record)
+    return _shown(answers.NewHookAnswer, record, url=url, secrets=known, scheme=scheme, secret=text)
+
+
+def delivery(record: Delivery) -> answers.DeliveryAnswer:
+    """A delivery, without what it said."""
+    return _shown(answers.DeliveryAnswer, record, allowed_actions=_delivery_actions(record))
+
+
+def delivery_detail(record: Delivery, redactor: Redactor) -> answers.DeliveryDetailAnswer:
+    """A delivery with what it said, as far as that may be shown."""
+    return _shown(
+        answers.DeliveryDetailAnswer,
+        record,
+        allowed_actions=_delivery_actions(record),
+        headers={name: redactor.redact(text) for name, text in record.headers.items()},
+        body=redactor.clean(msgspec.json.decode(record.body)) if len(record.body) <= MAX_SHOWN_BODY else None,
+        body_bytes=len(record.body),
+    )
+
+
+def hook_url(record: Hook, public_url: str | None) -> str:
+    """Where the deliveries of a hook go: a path only where the public address is not known."""
+    return f"{(public_url or '').rstrip('/')}/webhooks/{record.provider}/{record.key}"
+
+
+def _hook_secrets(tx: Tx, record: Hook) -> tuple[answers.HookSecretAnswer, ...]:
+    return tuple(
+        _shown(answers.HookSecretAnswer, each, valid_until=None if each.valid_until is None else time(each.valid_until))
+        for each in deliveries.hook_secrets(tx, record.id)
+    )
+
+
+def _delivery_actions(record: Delivery) -> tuple[str, ...]:
+    return () if record.status is DeliveryStatus.RECEIVED else ("replay",)
 
 
 def time(ms: int) -> datetime:
     """Milliseconds since 1970 as a time."""
     return _EPOCH + timedelta(milliseconds=min(ms, _LAST_MS))
-
-
-def _hook_url(record: Hook, public_url: str | None) -> str:
-    return f"{(public_url or '').rstrip('/')}/webhooks/{record.provider}/{record.key}"
 
 
 class _Copy(msgspec.Struct, frozen=True):
@@ -213,4 +248,4 @@ def _shown(into: type[A], record: Record, **more: Any) -> A:
     for name in copy.times:
         if fields[name] is not None:
             fields[name] = time(fields[name])
-    return into(**fields, **more)
+    return into(**fields | more)

@@ -35,6 +35,8 @@ Model = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}" + END, description="The name of a model.", examples=["gpt-5.5"]),
 ]
+Forge = Annotated[Literal["github", "gitlab"], Meta(description="Where the repository lives.")]
+Scheme = Literal["hmac", "token", "signing"]
 Text = Annotated[str, Meta(max_length=50_000)]
 SaidText = Annotated[str, Meta(min_length=1, max_length=50_000, pattern=r"\S")]
 Sentence = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"\S")]
@@ -95,8 +97,6 @@ class PolicyChanges(Body, frozen=True):
     completion: Annotated[Literal["steps", "merge"], Meta(description="What completes the protocol.")] | UnsetType = (
         UNSET
     )
-    allow_no_changes: Annotated[bool, Meta(description="A step may change nothing.")] | UnsetType = UNSET
-    auto_qa_after_exec: (
     open_pr: (
         Annotated[
             Literal["planned", "steps_done", "asked"],
@@ -104,6 +104,8 @@ class PolicyChanges(Body, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    allow_no_changes: Annotated[bool, Meta(description="A step may change nothing.")] | UnsetType = UNSET
+    auto_qa_after_exec: (
         Annotated[bool | None, Meta(description="QA right after an execution; null takes the setting.")] | UnsetType
     ) = UNSET
     auto_qa_on_ci: (
@@ -127,7 +129,7 @@ class CreateProject(Body, frozen=True):
     name: Name
     git_url: GitUrl
     base_branch: Branch = "main"
-    ci_provider: Annotated[Provider | None, Meta(description="The forge; null where it is neither of these.")] = None
+    ci_provider: Annotated[Forge | None, Meta(description="Null where it is neither of these.")] = None
     default_models: Models = Models()
     policy: PolicyChanges = PolicyChanges()
 
@@ -138,7 +140,7 @@ class ChangeProject(Body, frozen=True):
     name: Name | UnsetType = UNSET
     git_url: GitUrl | UnsetType = UNSET
     base_branch: Branch | UnsetType = UNSET
-    ci_provider: Provider | UnsetType | None = UNSET
+    ci_provider: Forge | UnsetType | None = UNSET
     default_models: Annotated[Models, Meta(description="Replaces all of them.")] | UnsetType = UNSET
     policy: PolicyChanges | UnsetType = UNSET
 
@@ -168,16 +170,35 @@ class PutSecret(Body, frozen=True):
 
 
 class CreateHook(Body, frozen=True):
-    """Make an address for the webhooks of a forge, with a secret of its own."""
+    """Make an address for the webhooks of a forge or the reports of CI jobs, with a secret of its own."""
 
     provider: Provider
     scheme: Annotated[
-        Literal["hmac", "token", "signing"] | None,
+        Scheme | None,
         Meta(
-            description="How deliveries prove themselves. GitHub: hmac. GitLab: signing (19.0 and newer) or token"
-            " (the default there)."
+            description="How deliveries prove themselves. GitHub and CI jobs: hmac. GitLab: signing (19.0 and newer) or"
+            " token (the default there)."
         ),
     ] = None
+
+
+class RotateHook(Body, frozen=True):
+    """Give a hook a new secret."""
+
+    scheme: Annotated[Scheme | None, Meta(description="Default: that of the present secret.")] = None
+    previous_valid_until: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(
+            description="When the present secret ends: at most 30 days ahead, at once where it lies in the past;"
+            " default: in 24 hours."
+        ),
+    ] = None
+
+
+class ProbeHook(Body, frozen=True):
+    """Choose the hook to test."""
+
+    hook_id: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Default: the project's newest.")] = None
 
 
 class OpenProtocol(Body, frozen=True):
@@ -226,6 +247,31 @@ class Because(Body, frozen=True):
     """Say why."""
 
     reason: Annotated[Sentence, Meta(examples=["Not needed any more."])]
+
+
+class AdoptBranch(Body, frozen=True):
+    """Go on from the commit that somebody else put on the branch."""
+
+    sha: Annotated[
+        str,
+        Meta(pattern=r"^[0-9a-f]{40}" + END, description="The commit that was looked at.", examples=["5" * 40]),
+    ]
+
+
+class TriggerCi(Body, frozen=True):
+    """Ask the forge for a CI run of the branch."""
+
+    workflow: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}" + END, examples=["ci.yml"])] | None,
+        Meta(description="GitHub: the workflow's file name or id, needed. GitLab has none: it runs the pipeline."),
+    ] = None
+    inputs: Annotated[
+        dict[
+            Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,99}" + END)],
+            Annotated[str, Meta(max_length=2000)],
+        ],
+        Meta(max_length=25, description="GitHub: inputs of the workflow. GitLab: variables of the pipeline."),
+    ] = {}
 
 
 class AddStep(Body, frozen=True):
@@ -277,7 +323,7 @@ EXAMPLES: dict[type[Body], Body] = {
     CreateProject: CreateProject(
         name="shop",
         git_url="https://github.com/acme/shop.git",
-        ci_provider=Provider.GITHUB,
+        ci_provider="github",
         default_models=Models(planning="gpt-5.5"),
         policy=PolicyChanges(progression="auto"),
     ),
@@ -285,12 +331,16 @@ EXAMPLES: dict[type[Body], Body] = {
     CreateToken: CreateToken(name="nightly"),
     PutSecret: PutSecret(file_name="/run/secrets/forge_token"),
     CreateHook: CreateHook(provider=Provider.GITHUB),
+    RotateHook: RotateHook(scheme="signing"),
+    ProbeHook: ProbeHook(),
     OpenProtocol: OpenProtocol(description="Add a dark theme.", policy=PolicyChanges(progression="auto")),
     StartProtocol: StartProtocol(),
     PauseProtocol: PauseProtocol(mode="interrupt"),
     StopLine: StopLine(interrupt=True),
     Feedback: Feedback(feedback="Keep the old name as an alias."),
     Because: Because(reason="Not needed any more."),
+    AdoptBranch: AdoptBranch(sha="5" * 40),
+    TriggerCi: TriggerCi(workflow="ci.yml", inputs={"suite": "long"}),
     AddStep: AddStep(step_name="Add a test", instructions="Cover the empty cart.", depends_on=(1,)),
     ApproveStep: ApproveStep(reason="Looked at it myself."),
     RetryStep: RetryStep(feedback="Use the standard library.", fresh=True),

@@ -269,6 +269,7 @@ class EventType(StrEnum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105  a name of an event
     HOOK_CREATED = "hook_created"
     HOOK_ROTATED = "hook_rotated"
+    HOOK_DISABLED = "hook_disabled"
     SETUP_ENQUEUED = "setup_enqueued"
     SETUP_DONE = "setup_done"
     PROTOCOL_OPENED = "protocol_opened"

@@ -3,7 +3,7 @@
 from shared.errors import NotFound
 from shared.repository import attempts, deliveries, jobs, projects, protocols, steps
 from shared.repository.database import Tx
-from shared.schemas.records import Attempt, Delivery, Job, Project, Protocol, StepRun
+from shared.schemas.records import Attempt, Delivery, Hook, Job, Project, Protocol, StepRun
 
 LAST_ID = 2**63 - 1
 
@@ -53,4 +53,12 @@ def delivery(tx: Tx, scope: int | None, delivery_id: int) -> Delivery:
     found = deliveries.get(tx, delivery_id) if abs(delivery_id) <= LAST_ID else None
     if found is None or scope not in {None, found.project_id}:
         raise NotFound(f"There is no delivery {delivery_id}.")
+    return found
+
+
+def live_hook(tx: Tx, owner: Project, hook_id: int) -> Hook:
+    """The hook of this project, unless it was ended."""
+    found = deliveries.get_hook(tx, hook_id) if abs(hook_id) <= LAST_ID else None
+    if found is None or found.project_id != owner.id or found.disabled_at is not None:
+        raise NotFound(f"Project {owner.id} has no live hook {hook_id}.")
     return found

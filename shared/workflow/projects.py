@@ -132,6 +132,23 @@ def add_hook(unit: Unit, project_id: int, *, provider: Provider, key: str, schem
     return hook
 
 
+def rotate_hook(unit: Unit, project_id: int, hook_id: int, *, scheme: str, sealed: bytes, others_until: int) -> Hook:
+    """Give a live hook a new secret; its present ones end at `others_until` (ms)."""
+    project = find.project(unit.tx, unit.caller.project_id, project_id)
+    hook = find.live_hook(unit.tx, project, hook_id)
+    deliveries.add_hook_secret(unit.tx, hook_id, scheme, sealed, others_until=max(others_until, unit.now))
+    unit.say(EventType.HOOK_ROTATED, project, hook=hook_id, provider=hook.provider, scheme=scheme, until=others_until)
+    return hook
+
+
+def disable_hook(unit: Unit, project_id: int, hook_id: int) -> None:
+    """End a hook now; its deliveries stay."""
+    project = find.project(unit.tx, unit.caller.project_id, project_id)
+    hook = find.live_hook(unit.tx, project, hook_id)
+    deliveries.disable_hook(unit.tx, hook_id)
+    unit.say(EventType.HOOK_DISABLED, project, hook=hook_id, provider=hook.provider)
+
+
 def _queue_setup(unit: Unit, project: Project) -> Job:
     job = unit.enqueue(JobKind.SETUP, project_id=project.id)
     unit.say(EventType.SETUP_ENQUEUED, project, job=job)

@@ -11,14 +11,16 @@ from litestar import Litestar
 
 from services.api.app import create_app
 from shared.queue import Queue
-from shared.repository import meta
+from shared.repository import deliveries, meta
 from shared.repository.database import Database, Row, Tx, open_database, wall_clock
+from shared.schemas.records import Delivery
 from shared.schemas.reports import Claim, ExecutionDone, Failed, PlanDone, PlannedStep, QaDone, Usage
-from shared.schemas.statuses import JobKind, StepType
+from shared.schemas.statuses import DeliveryStatus, JobKind, Provider, StepType
 from shared.secret import Secret
 from shared.security import Vault
 from shared.settings import Settings
 from shared.workflow import plan_files
+from shared.workflow.deliveries import receive_delivery
 from shared.workflow.door import Workflow, rules_of
 from shared.workflow.jobs import claim_job, note_attempt, note_commit, release
 from shared.workflow.unit import Caller
@@ -44,11 +46,18 @@ class Clock:
 class House:
     """The running app, its client, and its doors for setting the scene and for looking at what was stored."""
 
-    def __init__(
-        self, settings: Settings, app: Litestar, database: Database, flow: Workflow, vault: Vault, clock: Clock
+    def __init__(  # noqa: PLR0917  its doors
+        self,
+        settings: Settings,
+        app: Litestar,
+        database: Database,
+        flow: Workflow,
+        queue: Queue,
+        vault: Vault,
+        clock: Clock,
     ) -> None:
         self.settings, self.app, self.database, self.flow, self.vault = settings, app, database, flow, vault
-        self.clock = clock
+        self.queue, self.clock = queue, clock
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
@@ -88,6 +97,14 @@ class House:
         step = await self.client.post(f"/protocols/{protocol_id}/actions/run_next_step", headers=ADMIN)
         await self.execute()
         return protocol_id, step.json()["id"]
+
+    async def delivery(self, status: str = "ignored", **about: Any) -> int:
+        """A delivery that says that little, and came to this."""
+        delivery = a_delivery(key=f"house-{len(await self.rows('SELECT id FROM deliveries'))}")
+        stored, _ = await self.flow.run(Caller(actor="webhook:github"), receive_delivery, delivery)
+        word = DeliveryStatus(status)
+        await self.database.write(lambda tx: deliveries.settle(tx, stored.id, word, "ping", **about))
+        return stored.id
 
     async def plan(self, *titles: str) -> None:
         """Do the newest planning job."""
@@ -135,9 +152,37 @@ class House:
         assert await self.flow.run(WORKER, release, claim.job.id, claim.job.token, ending, usage)
 
 
+def a_delivery(key: str = "d-1", **changes: Any) -> Delivery:
+    """A push of GitHub as the webhook service would store it."""
+    delivery = Delivery(
+        id=0,
+        provider=Provider.GITHUB,
+        hook_id=None,
+        delivery_key=key,
+        event="push",
+        headers={"x-github-event": "push", "user-agent": "GitHub-Hookshot/1"},
+        body=b"{}",
+        body_sha256=key,
+        project_id=None,
+        protocol_id=None,
+        step_id=None,
+        status=DeliveryStatus.RECEIVED,
+        reason=None,
+        effect=None,
+        received_at=0,
+        applied_at=None,
+    )
+    return msgspec.structs.replace(delivery, **changes)
+
+
 @asynccontextmanager
-async def open_house(folder: Path, *, redis: str = NO_REDIS, **changes: Any) -> AsyncIterator[House]:
-    """An API with an admin token unless `changes` say otherwise; the client sends no credential by itself."""
+async def open_house(
+    folder: Path, *, redis: str = NO_REDIS, streams: bool = False, **changes: Any
+) -> AsyncIterator[House]:
+    """An API with an admin token unless `changes` say otherwise; the client sends no credential by itself.
+
+    Without `streams` every event stream ends at once, for clients that wait for the end of each answer.
+    """
     defaults: dict[str, Any] = {"api_token": Secret(TOKEN), "workspaces_dir": folder / "work"}
     settings = msgspec.structs.replace(Settings(redis_url=Secret(redis)), **(defaults | changes))
     clock = Clock()
@@ -145,7 +190,9 @@ async def open_house(folder: Path, *, redis: str = NO_REDIS, **changes: Any) -> 
         queue = Queue.from_url(redis, await database.read(meta.instance))
         flow = Workflow(database, queue, rules_of(settings))
         vault = Vault(Secret("a key that is only good for tests"))
-        house = House(settings, create_app(settings, database, flow, queue, vault), database, flow, vault, clock)
+        house = House(settings, create_app(settings, database, flow, queue, vault), database, flow, queue, vault, clock)
+        if not streams:
+            house.app.state.feed.close()
         async with house.client:
             yield house
         await queue.close()

@@ -100,19 +100,6 @@ async def test_a_hooks_secret_is_shown_once_and_opens_for_the_webhook_service(
     assert house.vault.open(sealed, hook_seal_context(key)) == made["secret"]
 
 
-async def test_gitlabs_signing_token_has_the_form_that_gitlab_asks_for(house: House, admin: httpx.AsyncClient) -> None:
-    path = f"/projects/{await house.project()}/hooks"
-    made = (await admin.post(path, json={"provider": "gitlab", "scheme": "signing"})).json()
-    assert made["secret"].startswith("whsec_")
-    assert (await admin.post(path, json={"provider": "gitlab"})).json()["scheme"] == "token"
-
-
-async def test_a_scheme_that_the_forge_does_not_know_is_refused(house: House, admin: httpx.AsyncClient) -> None:
-    path = f"/projects/{await house.project()}/hooks"
-    for body in ({"provider": "github", "scheme": "token"}, {"provider": "gitlab", "scheme": "hmac"}):
-        assert (await admin.post(path, json=body)).status_code == 400
-
-
 async def test_no_answer_and_no_log_line_repeats_a_secret(house: House, admin: httpx.AsyncClient) -> None:
     logged = StringIO()
     log.configure(level="DEBUG", stream=logged)  # knows none of the secrets: they must not get there

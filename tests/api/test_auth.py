@@ -33,12 +33,15 @@ ADMIN_ONLY = {
     ("DELETE", "/projects/{project_id}/secrets/{name}"),
     ("POST", "/projects/{project_id}/hooks"),
     ("GET", "/projects/{project_id}/hooks"),
+    ("DELETE", "/projects/{project_id}/hooks/{hook_id}"),
+    ("POST", "/projects/{project_id}/hooks/{hook_id}/actions/rotate"),
+    ("POST", "/projects/{project_id}/webhook_test"),
     ("GET", "/line"),
     ("POST", "/line/actions/stop"),
     ("POST", "/line/actions/resume"),
 }
 # Lists that are narrowed to the token's project instead of being closed.
-NARROWED = {"/projects", "/attempts", "/events", "/queues", "/queues/jobs"}
+NARROWED = {"/projects", "/attempts", "/deliveries", "/events", "/queues", "/queues/jobs"}
 BODIES = {
     "/projects": {"name": "new", "git_url": "https://github.com/a/b"},
     "/projects/{project_id}/protocols": {"description": "x"},
@@ -66,6 +69,8 @@ async def scene(house: House) -> dict[str, int | str]:
     await house.project_token(project)
     protocol, step = await house.executed(project)
     await house.client.put(f"/projects/{project}/secrets/forge_token", json={"value": "v"}, headers=ADMIN)
+    await house.client.post(f"/projects/{project}/hooks", json={"provider": "github"}, headers=ADMIN)
+    delivery = await house.delivery(project_id=project, protocol_id=protocol)
     return {
         "project_id": project,
         "protocol_id": protocol,
@@ -73,6 +78,8 @@ async def scene(house: House) -> dict[str, int | str]:
         "attempt_id": 1,
         "job_id": 1,
         "token_id": 1,
+        "hook_id": 1,
+        "delivery_id": delivery,
         "name": "forge_token",
     }
 
@@ -140,7 +147,7 @@ async def test_lists_show_a_token_its_own_project_only(house: House) -> None:
     await house.protocol(await house.project("other"))
     own = {"x-project-token": await house.project_token(int(ids["project_id"]))}
     assert [each["id"] for each in (await house.client.get("/projects", headers=own)).json()] == [ids["project_id"]]
-    for path in ("/events?limit=500", "/queues/jobs", "/attempts"):
+    for path in ("/events?limit=500", "/queues/jobs", "/attempts", "/deliveries"):
         rows = (await house.client.get(path, headers=own)).json()
         assert rows
         assert {row.get("project_id", ids["project_id"]) for row in rows} == {ids["project_id"]}, path

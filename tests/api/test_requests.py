@@ -1,12 +1,13 @@
 """What is wrong with a request is refused, and the refusal says what it was."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.house import ADMIN, House
+from tests.api.house import ADMIN, House, open_house
 
 JSON = {"content-type": "application/json"}
 SHOP = {"name": "shop", "git_url": "https://github.com/acme/shop.git"}
@@ -205,6 +206,14 @@ async def test_deliveries_are_told_which_service_they_want(house: House) -> None
     answer = await house.client.post("/webhooks/github/some-key", content=b"{}")
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:deksdenflow:problem:other-service"
+    assert "port 8001" in answer.json()["detail"]
+
+
+async def test_deliveries_are_told_the_public_address_where_there_is_one(tmp_path: Path) -> None:
+    async with open_house(tmp_path, public_url="https://flow.example.org/", webhook_port=9001) as house:
+        said = (await house.client.post("/webhooks/ci")).json()["detail"]
+        assert "https://flow.example.org/webhooks/" in said
+        assert "port 9001" in said
 
 
 async def test_a_wrong_status_is_refused_with_the_status_and_what_it_allows(house: House) -> None:

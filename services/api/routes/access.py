@@ -1,7 +1,5 @@
-"""Routes of what opens doors: a project's tokens, secrets and hooks. All are the administrator's alone."""
+"""Routes of what opens doors: a project's tokens and secrets. All are the administrator's alone."""
 
-import base64
-import secrets
 from datetime import UTC, datetime
 
 from litestar import Response, delete, get, post, put
@@ -13,15 +11,13 @@ from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page
 from services.api.params import DEFAULT_LIMIT, Cursor, Limit, ProjectId, SecretName, TokenId
 from shared.errors import Invalid
-from shared.repository import deliveries, tokens
 from shared.repository import projects as table
+from shared.repository import tokens
 from shared.repository.database import Tx
-from shared.schemas.answers import HookAnswer, NewHookAnswer, NewTokenAnswer, SecretAnswer, TokenAnswer
-from shared.schemas.requests import CreateHook, CreateToken, PutSecret
-from shared.schemas.statuses import Provider
-from shared.security import new_hook_key, new_token
+from shared.schemas.answers import NewTokenAnswer, SecretAnswer, TokenAnswer
+from shared.schemas.requests import CreateToken, PutSecret
+from shared.security import new_token
 from shared.workflow import find, projects
-from shared.workflow.deliveries import hook_seal_context
 from shared.workflow.unit import Unit
 
 TAGS = ["access"]
@@ -112,60 +108,6 @@ async def delete_secret(
     await desk.drop(request, lambda unit: projects.delete_secret(unit, project_id, name))
 
 
-@post("/projects/{project_id:int}/hooks", tags=TAGS, opt=ADMIN)
-async def create_hook(
-    request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[CreateHook]
-) -> Response[NewHookAnswer]:
-    """Make an address for the webhooks of a forge; its secret is shown in this answer and never again."""
-    scheme = _scheme_of(data)
-    key, text = new_hook_key(), _hook_secret(scheme)
-    sealed = desk.vault.seal(text, hook_seal_context(key))
-    public_url = desk.settings.public_url
-
-    def verb(unit: Unit) -> NewHookAnswer:
-        hook = projects.add_hook(unit, project_id, provider=data.provider, key=key, scheme=scheme, sealed=sealed)
-        return showing.new_hook(hook, public_url, scheme, text)
-
-    return await desk.act(request, verb, status=201, location=f"/projects/{project_id}/hooks", shown_once="secret")
-
-
-@get("/projects/{project_id:int}/hooks", tags=TAGS, opt=ADMIN)
-async def list_hooks(
-    request: ApiRequest,
-    desk: NamedDependency[Desk],
-    project_id: ProjectId,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
-) -> Response[list[HookAnswer]]:
-    """List the addresses for webhooks, without their secrets."""
-    page = Page("hooks", limit, cursor)
-    after, scope = page.after(), request.user.project_id
-
-    def read(tx: Tx) -> list[HookAnswer]:
-        find.project(tx, scope, project_id)
-        rows = [hook for hook in deliveries.hooks_of(tx, project_id) if hook.id > after]
-        return [showing.hook(hook, desk.settings.public_url) for hook in rows[: limit + 1]]
-
-    return await desk.list(request, page, read)
-
-
-def _scheme_of(data: CreateHook) -> str:
-    if data.provider is Provider.GITHUB:
-        if data.scheme not in {None, "hmac"}:
-            raise Invalid("scheme: GitHub signs with hmac.")
-        return "hmac"
-    if data.scheme == "hmac":
-        raise Invalid("scheme: GitLab proves itself by signing or token.")
-    return data.scheme or "token"
-
-
-def _hook_secret(scheme: str) -> str:
-    """The form that the forge asks for: GitLab's signing tokens are 32 bytes in base64 behind `whsec_`."""
-    if scheme == "signing":
-        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    return new_token("webhook").text.reveal()
-
-
 def _ms(moment: datetime) -> int:
     return int(moment.astimezone(UTC).timestamp() * 1000)
 
@@ -177,6 +119,4 @@ ROUTES = [
     put_secret,
     list_secrets,
     delete_secret,
-    create_hook,
-    list_hooks,
 ]

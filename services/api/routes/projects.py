@@ -13,12 +13,12 @@ from services.api.params import DEFAULT_LIMIT, Cursor, Limit, ProjectId
 from shared.repository import projects as table
 from shared.repository.database import Tx
 from shared.schemas import names
-from shared.schemas.answers import JobAnswer, ProjectAnswer
+from shared.schemas.answers import JobAnswer, ProjectAnswer, SyncAnswer
 from shared.schemas.policy import Policy, merged
 from shared.schemas.requests import ChangeProject, CreateProject, Models, Nothing, PolicyChanges, set_fields
 from shared.schemas.statuses import Provider
 from shared.settings import Settings
-from shared.workflow import find, projects
+from shared.workflow import find, projects, sync
 from shared.workflow.unit import Unit
 
 TAGS = ["projects"]
@@ -37,7 +37,7 @@ async def register_project(
             name=data.name,
             git_url=data.git_url,
             base_branch=data.base_branch,
-            ci_provider=data.ci_provider or _forge_of(data.git_url, desk.settings),
+            ci_provider=Provider(data.ci_provider) if data.ci_provider else _forge_of(data.git_url, desk.settings),
             default_models=data.default_models.chosen(),
             policy=merged(Policy(), data.policy.changes()),
             **_where(desk.settings),
@@ -77,6 +77,8 @@ async def change_project(
     """Change a project; running protocols keep the policy that they started with."""
     version = version_wanted(request, needed=True)
     changes = set_fields(data)
+    if isinstance(data.ci_provider, str):
+        changes["ci_provider"] = Provider(data.ci_provider)
     if isinstance(data.default_models, Models):
         changes["default_models"] = data.default_models.chosen()
 
@@ -101,6 +103,21 @@ async def set_up_project(
     return await desk.act(request, lambda unit: showing.job(projects.set_up_project(unit, project_id)), status=202)
 
 
+@post("/projects/{project_id:int}/actions/sync", tags=TAGS, status_code=202)
+async def sync_project(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    project_id: ProjectId,
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
+) -> Response[SyncAnswer]:
+    """Look at the forge now for every open protocol run, for deliveries that never came."""
+
+    def verb(unit: Unit) -> SyncAnswer:
+        return SyncAnswer(jobs=tuple(showing.job(job) for job in sync.sync_project(unit, project_id)))
+
+    return await desk.act(request, verb, status=202)
+
+
 def _where(settings: Settings) -> dict[str, Any]:
     """Where repositories may live."""
     return {"allow_local": bool(settings.allow_local_repos), "hosts": frozenset(settings.forges)}
@@ -116,4 +133,4 @@ def _forge_of(git_url: str, settings: Settings) -> Provider | None:
     return None if forge is None else Provider(forge)
 
 
-ROUTES = [register_project, list_projects, read_project, change_project, set_up_project]
+ROUTES = [register_project, list_projects, read_project, change_project, set_up_project, sync_project]
