@@ -15,6 +15,7 @@ from shared.schemas.statuses import (
     EventType,
     GateName,
     GateState,
+    Outcome,
     Phase,
     ProtocolStatus,
     Provider,
@@ -192,13 +193,12 @@ def _judge(unit: Unit, project: Project, protocol: Protocol, step: StepRun, logs
         return
     if verdict.due is not None:
         sync.queue_sync(unit, protocol, run_at=verdict.due)
-    evidence: dict[str, Any] = {"contexts": list(verdict.contexts)}
     before = gate_of(unit, step, GateName.CI)
-    if verdict.state is GateState.FAILED:
-        earlier: dict[str, str] = before.evidence.get("logs", {}) if before else {}
-        told = {**earlier, **logs}
-        red = [each["context"] for each in verdict.contexts if each["outcome"] != "pass"]
-        evidence |= _cut({context: told[context] for context in red if told.get(context)})
+    earlier: dict[str, str] = before.evidence.get("logs", {}) if before else {}
+    told = {**earlier, **logs}
+    red = [each["context"] for each in verdict.contexts if each["outcome"] == Outcome.FAIL]
+    evidence: dict[str, Any] = {"contexts": list(verdict.contexts)}
+    evidence |= _cut({context: told[context] for context in red if told.get(context)})
     set_gate(
         unit,
         protocol,

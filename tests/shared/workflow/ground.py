@@ -74,9 +74,10 @@ class Ground:
         project = self.run(
             register_project,
             name=name,
-            git_url=f"https://example.org/{name}.git",
+            git_url=more.get("git_url", f"https://example.org/{name}.git"),
             base_branch="main",
-            ci_provider=None,
+            ci_provider=more.get("ci_provider"),
+            repository_id=more.get("repository_id"),
             default_models=more.get("default_models", {}),
             policy=policy or Policy(),
             allow_local=False,
