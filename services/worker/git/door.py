@@ -83,6 +83,7 @@ class Git:
             await asyncio.to_thread(files.remove_below, self._layout.trash)
             return info
 
+    @points
     async def fetch(self, project_id: int, remote: Remote) -> None:
         """Bring what we know of the origin up to date."""
         async with self._mirror(project_id) as mirror:
@@ -95,16 +96,25 @@ class Git:
 
     @points
     async def push(
-        self, project_id: int, remote: Remote, branch: str, sha: str, expected_remote: str | None
+        self,
+        project_id: int,
+        remote: Remote,
+        branch: str,
+        sha: str,
+        expected_remote: str | None,
+        *,
+        over: str | None = None,
     ) -> PushResult:
         """Bring the branch at the origin to `sha`; history there is never replaced.
 
         `expected_remote` is where the branch was left (None: it was not there yet). DIVERGED when it was deleted since,
         or holds commits that `sha` does not contain. A branch that is there already, or that `sha` contains, is no
         error: a push whose answer was lost can be repeated.
+
+        `over` is what a person has seen there and gives up: this one commit may be replaced, and no other.
         """
         async with self._mirror(project_id) as mirror:
-            return await origin.push(mirror, remote, branch, sha, expected_remote)
+            return await origin.push(mirror, remote, branch, sha, expected_remote, over)
 
     async def tidy(self, project_id: int) -> None:
         """Pack a mirror's objects; takes its time, so not between two steps."""
@@ -258,6 +268,12 @@ class Git:
         """Where our own branch is."""
         async with self._mirror(project_id) as mirror:
             return await mirror.resolve(f"refs/heads/{branch}")
+
+    @points
+    async def has_commit(self, project_id: int, sha: str) -> bool:
+        """Whether the mirror has the commit, wherever it is from."""
+        async with self._mirror(project_id) as mirror:
+            return await mirror.resolve(sha) is not None
 
     async def origin_head(self, project_id: int, branch: str) -> str | None:
         """Where the origin's branch was when we last fetched or pushed."""

@@ -102,13 +102,14 @@ async def fetch(repository: Repository, remote: Remote) -> None:
 
 
 async def push(
-    repository: Repository, remote: Remote, branch: str, sha: str, expected_remote: str | None
+    repository: Repository, remote: Remote, branch: str, sha: str, expected_remote: str | None, over: str | None
 ) -> PushResult:
     """See `door.Git.push`."""
     ref = f"refs/heads/{branch}"
     before = (await look(repository.process, remote)).by_branch.get(branch)
-    if before != sha:
+    if before != sha and (before is None or before != over):
         await _refuse_foreign_move(repository, branch, sha, expected_remote, before)
+    if before != sha:
         await _send(repository, remote, ref, sha, before)
     await repository.git("update-ref", f"refs/remotes/origin/{branch}", sha)
     return PushResult(sha, before, already=before == sha)
@@ -129,7 +130,7 @@ async def _refuse_foreign_move(
 
 
 async def _send(repository: Repository, remote: Remote, ref: str, sha: str, before: str | None) -> None:
-    """A fast-forward by now; the lease makes it fail should the branch move between our look and the push."""
+    """The lease makes it fail should the branch move between our look, which found this allowed, and the push."""
     process = repository.process
     async with _access(remote) as (config, fds):
         said = await repository.git(

@@ -53,7 +53,9 @@ def test_a_rejected_push_has_its_category(line: str, category: Category) -> None
 
 
 def test_a_forge_whose_own_parts_do_not_answer_is_no_refusal() -> None:
-    told = "remote: GitLab: Internal API error (503)\n!\tabc:refs/heads/x\t[remote rejected] (pre-receive hook declined)"
+    told = (
+        "remote: GitLab: Internal API error (503)\n!\tabc:refs/heads/x\t[remote rejected] (pre-receive hook declined)"
+    )
     assert told_by_push(told).retryable
     assert not told_by_push(told.replace("Internal API error (503)", "You are not allowed to push")).retryable
 

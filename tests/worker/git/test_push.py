@@ -117,3 +117,42 @@ async def test_an_adopted_branch_is_pushed_on_top_of(
     two = await work(git, tree, theirs, "two")
     await git.push(1, remote, NAME, two, theirs)
     assert origin.head(NAME) == two
+
+
+async def test_what_a_person_gives_up_is_replaced_and_nothing_else(
+    git: Git, tree: Worktree, base: str, remote: Remote, origin: Origin
+) -> None:
+    one = await work(git, tree, base, "one")
+    await git.push(1, remote, NAME, one, None)
+    seen = origin.commit({"theirs": "x"}, branch=NAME)
+    result = await git.push(1, remote, NAME, one, one, over=seen)
+    assert (result.before, origin.head(NAME)) == (seen, one)
+    assert (await git.push(1, remote, NAME, one, one, over=seen)).already
+
+    origin.commit({"theirs": "y"}, branch=NAME)
+    newer = origin.commit({"theirs": "z"}, branch=NAME)
+    with pytest.raises(JobError, match=f"is at {newer[:12]}") as caught:
+        await git.push(1, remote, NAME, one, one, over=seen)
+    assert caught.value.category is Category.DIVERGED
+    assert origin.head(NAME) == newer
+
+
+async def test_to_give_up_a_commit_brings_no_deleted_branch_back(
+    git: Git, tree: Worktree, base: str, remote: Remote, origin: Origin
+) -> None:
+    one = await work(git, tree, base, "one")
+    await git.push(1, remote, NAME, one, None)
+    seen = origin.commit({"theirs": "x"}, branch=NAME)
+    plain_git(origin.bare, "update-ref", "-d", f"refs/heads/{NAME}")
+    with pytest.raises(JobError, match="was deleted at the origin"):
+        await git.push(1, remote, NAME, one, one, over=seen)
+
+
+async def test_a_commit_of_somebody_else_is_here_once_it_was_fetched(
+    git: Git, tree: Worktree, base: str, remote: Remote, origin: Origin
+) -> None:
+    theirs = origin.commit({"theirs": "x"}, branch=NAME)
+    assert not await git.has_commit(1, theirs)
+    await git.fetch(1, remote)
+    assert await git.has_commit(1, theirs)
+    assert await git.has_commit(1, base)
