@@ -71,14 +71,14 @@ def _with_etag(told: Answer, asked: Asked) -> Answer:
     return Answer(told.status, told.body, {**told.headers, "etag": etag})
 
 
-def _paged(items: list[Any], asked: Asked, key: str | None = None) -> Answer:
+def _paged(items: list[Any], asked: Asked, key: str | None = None, **more: str) -> Answer:
     size, page = int(asked.query.get("per_page", "30")), int(asked.query.get("page", "1"))
     part = items[(page - 1) * size : page * size]
     headers = {}
     if page * size < len(items):
         query = "&".join(f"{name}={value}" for name, value in {**asked.query, "page": str(page + 1)}.items())
         headers["link"] = f'<https://{asked.host}{asked.path}?{query}>; rel="next"'
-    return as_json(part if key is None else {"total_count": len(items), key: part}, **headers)
+    return as_json(part if key is None else {"total_count": len(items), key: part, **more}, **headers)
 
 
 def _invalid(message: str) -> Answer:
@@ -330,7 +330,6 @@ def _suites(_world: World, repository: Repository, asked: Asked, parts: Sequence
 
 def _status(_world: World, repository: Repository, asked: Asked, parts: Sequence[str]) -> Answer:
     newest = {each.context: each for each in repository.statuses if each.sha == parts[0]}
-    size, page = int(asked.query.get("per_page", "30")), int(asked.query.get("page", "1"))
     shown = [
         {
             "id": each.id,
@@ -343,8 +342,7 @@ def _status(_world: World, repository: Repository, asked: Asked, parts: Sequence
         }
         for each in newest.values()
     ]
-    part = shown[(page - 1) * size : page * size]
-    return as_json({"state": "pending", "sha": parts[0], "total_count": len(shown), "statuses": part})
+    return _paged(shown, asked, "statuses", state="pending", sha=parts[0])
 
 
 def _jobs(_world: World, repository: Repository, asked: Asked, parts: Sequence[str]) -> Answer:

@@ -165,7 +165,7 @@ def _pipeline(repository: Repository, run: Run) -> dict[str, Any]:
         "ref": run.branch,
         "status": run.gitlab_status,
         "source": run.source,
-        "created_at": _time(run.at),
+        "created_at": _time(run.began),
         "updated_at": _time(run.at),
         "web_url": f"{repository.url}/-/pipelines/{run.id}",
     }

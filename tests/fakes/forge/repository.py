@@ -27,7 +27,6 @@ def _first_origin() -> tempfile.TemporaryDirectory[str]:
     """What every repository begins as, made once; git takes its time."""
     folder = tempfile.TemporaryDirectory(prefix="fake-forge-")
     origin = Origin(Path(folder.name, "origin"))
-    plain_git(origin.bare, "config", "http.receivepack", "true")
     origin.commit(FIRST_FILES)
     return folder
 
@@ -69,6 +68,7 @@ class Run(msgspec.Struct):
     name: str
     outcome: str
     at: int
+    began: int
     attempt: int = 1
     workflow_id: int = 501
     source: str = "push"
@@ -129,10 +129,12 @@ class Repository:
         number: int,
         token: str,
         tell: Callable[[Sent], None],
+        first: Path | None,
     ) -> None:
         self.provider, self.host, self.full_name, self.token = provider, host, full_name, token
         self.id = number
-        self.origin = Origin(shutil.copytree(Path(_first_origin().name, "origin"), folder))
+        self.origin = Origin(shutil.copytree(first or Path(_first_origin().name, "origin"), folder))
+        plain_git(self.origin.bare, "config", "http.receivepack", "true")
         self.told = deliveries.Repo(id=number, path=full_name, host=host)
         self.pulls: dict[int, Pull] = {}
         self.runs: dict[int, Run] = {}
@@ -222,7 +224,8 @@ class Repository:
     def ci(self, sha: str, outcome: str = "success", *, name: str = "CI", branch: str = "", **more: Any) -> Run:
         """A new run or pipeline of a commit; `in_progress` and `queued` are outcomes too."""
         names = [known for known, head in self.heads().items() if head == sha]
-        run = Run(next(self._ids), sha, branch or (names or ["main"])[0], name, outcome, self.now(), **more)
+        now = self.now()
+        run = Run(next(self._ids), sha, branch or (names or ["main"])[0], name, outcome, now, now, **more)
         self.runs[run.id] = run
         self.tell_run(run)
         return run
@@ -329,8 +332,23 @@ class Repository:
                 pipeline_id=run.id,
                 source=run.source,
                 at=run.at,
-            )
+                builds=(self._build(run),),
+            ).but(object_attributes__created_at=deliveries._gitlab_time(run.began))
         self._tell(sent)
+
+    def _build(self, run: Run) -> dict[str, Any]:
+        ended = run.gitlab_status in {"success", "failed", "canceled"}
+        return {
+            "id": run.job_id,
+            "stage": "test",
+            "name": run.job,
+            "status": run.gitlab_status,
+            "created_at": deliveries._gitlab_time(run.at),
+            "started_at": None,
+            "finished_at": deliveries._gitlab_time(run.at) if ended else None,
+            "allow_failure": False,
+            "failure_reason": "script_failure" if run.gitlab_status == "failed" else None,
+        }
 
     def _change(self, number: int, action: str, **values: Any) -> None:
         pull = self.pulls[number]

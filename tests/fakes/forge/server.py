@@ -113,15 +113,22 @@ class FakeForge:
         """The variables by which git and httpx come here, whatever host they ask for."""
         return self._server.environment
 
-    def repository(self, provider: str, host: str, full_name: str, *, token: str) -> Repository:
-        """A new one with a first commit on `main`; `token` opens it for git and for the API."""
+    def repository(
+        self, provider: str, host: str, full_name: str, *, token: str, first: Path | None = None
+    ) -> Repository:
+        """A new one with a first commit on `main`, or a copy of the `Origin` in the folder `first`.
+
+        `token` opens it for git and for the API.
+        """
         number = next(self._numbers)
 
         def tell(sent: Sent) -> None:
             self.post.take(self._hooks.get(number), sent)
 
         folder = self._folder / str(number)
-        repository = Repository(folder, provider, host=host, full_name=full_name, number=number, token=token, tell=tell)
+        repository = Repository(
+            folder, provider, host=host, full_name=full_name, number=number, token=token, tell=tell, first=first
+        )
         self._repositories[host, full_name.lower()] = repository
         return repository
 

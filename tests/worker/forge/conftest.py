@@ -1,7 +1,9 @@
 """What the tests of the forge door may ask for: the fake forge, and the door to one repository on it."""
 
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -11,6 +13,7 @@ from shared.redaction import Redactor
 from shared.schemas.statuses import Provider
 from shared.secret import Secret
 from tests.fakes.forge import FakeForge, Repository
+from tests.worker.git.stage import Origin
 
 TOKEN = "canary-5d1e90b7"
 BRANCH = "0001-pears"
@@ -22,14 +25,26 @@ HOSTS = {
 }
 
 
+@cache
+def _first_origin() -> TemporaryDirectory[str]:
+    """A repository with a branch that has a commit of its own, made once."""
+    folder = TemporaryDirectory(prefix="forge-tests-")
+    origin = Origin(Path(folder.name, "origin"))
+    origin.commit({"README.md": "# Pears\n"})
+    origin.commit({"pears.txt": "pears\n"}, branch=BRANCH)
+    return folder
+
+
 class Stage:
     """One repository with a branch that has a commit of its own, and the door to it."""
 
-    def __init__(self, world: FakeForge, forges: Forges, provider: str, host: str) -> None:
+    def __init__(self, world: FakeForge, forges: Forges, where: str) -> None:
+        provider, host = HOSTS[where]
         name = "acme/pears" if provider == "github" else "acme/fruit/pears"
         self.world, self.forges = world, forges
-        self.repo: Repository = world.repository(provider, host, name, token=TOKEN)
-        self.sha = self.repo.commit({"pears.txt": "pears\n"}, branch=BRANCH)
+        first = Path(_first_origin().name, "origin")
+        self.repo: Repository = world.repository(provider, host, name, token=TOKEN, first=first)
+        self.sha = self.repo.seen_heads[BRANCH]
         self.door = self.door_with(TOKEN)
 
     @property
@@ -71,25 +86,25 @@ async def forges(world: FakeForge, redactor: Redactor) -> AsyncIterator[Forges]:
 @pytest.fixture(params=["github.com", "gitlab of one's own"])
 def stage(request: pytest.FixtureRequest, world: FakeForge, forges: Forges) -> Stage:
     """On either forge in turn."""
-    return Stage(world, forges, *HOSTS[request.param])
+    return Stage(world, forges, request.param)
 
 
 @pytest.fixture(params=["github enterprise", "gitlab.com"])
 def elsewhere(request: pytest.FixtureRequest, world: FakeForge, forges: Forges) -> Stage:
     """The other places of them, for what their addresses decide."""
-    return Stage(world, forges, *HOSTS[request.param])
+    return Stage(world, forges, request.param)
 
 
 @pytest.fixture
 def github(world: FakeForge, forges: Forges) -> Stage:
-    return Stage(world, forges, *HOSTS["github.com"])
+    return Stage(world, forges, "github.com")
 
 
 @pytest.fixture
 def enterprise(world: FakeForge, forges: Forges) -> Stage:
-    return Stage(world, forges, *HOSTS["github enterprise"])
+    return Stage(world, forges, "github enterprise")
 
 
 @pytest.fixture
 def gitlab(world: FakeForge, forges: Forges) -> Stage:
-    return Stage(world, forges, *HOSTS["gitlab of one's own"])
+    return Stage(world, forges, "gitlab of one's own")
