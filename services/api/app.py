@@ -1,8 +1,12 @@
 """Puts the API together from the doors that it is given."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from litestar import Litestar, Request, Response, get, route
+from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -13,6 +17,7 @@ from services.api import docs
 from services.api.auth import Gate
 from services.api.body import StrictBody
 from services.api.desk import Desk
+from services.api.feed import Feed
 from services.api.routes import (
     access,
     attempts,
@@ -24,6 +29,7 @@ from services.api.routes import (
     protocols,
     queues,
     steps,
+    stream,
 )
 from shared.errors import NotFound
 from shared.queue import Queue
@@ -52,6 +58,7 @@ ROUTES = [
     *deliveries.ROUTES,
     *queues.ROUTES,
     *line.ROUTES,
+    *stream.ROUTES,
 ]
 
 
@@ -68,6 +75,7 @@ def create_app(
     registry = registry or new_registry()
     document = docs.Document()
     desk = Desk(settings, database, flow, vault)
+    feed = Feed(database, queue)
     app = Litestar(
         route_handlers=[
             root,
@@ -77,7 +85,12 @@ def create_app(
             metrics_route(registry, settings.api_token),
             *docs.docs_routes(document),
         ],
-        dependencies={"desk": Provide(lambda: desk, sync_to_thread=False, use_cache=True)},
+        dependencies={
+            "desk": Provide(lambda: desk, sync_to_thread=False, use_cache=True),
+            "feed": Provide(lambda: feed, sync_to_thread=False, use_cache=True),
+        },
+        lifespan=[_reading(feed)],
+        state=State({"feed": feed}),
         middleware=[Gate(settings, database)],
         dto=StrictBody,
         return_dto=None,
@@ -88,6 +101,17 @@ def create_app(
         debug=False,
     )
     return put_front(app, meter=HttpMeter(registry), peers=Peers(settings.trusted_proxies))
+
+
+@contextlib.asynccontextmanager
+async def _reading(feed: Feed) -> AsyncGenerator[None]:
+    task = asyncio.create_task(feed.run(), name="feed")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @get("/", opt={"open": True}, sync_to_thread=False, tags=["service"])

@@ -1,8 +1,10 @@
 """The place for reading the files that the worker keeps of an attempt: plain files below the workspaces alone."""
 
 import codecs
+import contextlib
 import os
 import stat
+from collections.abc import Generator
 from enum import Enum
 from pathlib import Path
 
@@ -35,9 +37,35 @@ def read_part(
 
     A piece never ends within a character, if it holds at least one whole one.
     """
-    if directory is None:
-        return None
-    root = workspaces.absolute().resolve()
+    with _opened(workspaces, directory, part) as descriptor:
+        if descriptor is None:
+            return None
+        total = os.fstat(descriptor).st_size
+        end = max(0, total - offset) if tail else min(total, offset + limit)
+        start = max(0, end - limit) if tail else min(total, offset)
+        data = os.pread(descriptor, end - start, start)
+    data = _whole_characters(data) if start + len(data) < total else data
+    return Piece(text=data.decode(errors="replace"), next=start + len(data), total=total)
+
+
+def read_bytes(workspaces: Path, directory: str | None, part: Part, *, offset: int, limit: int) -> bytes:
+    """At most `limit` bytes of the file from `offset` on; none where there are none yet."""
+    with _opened(workspaces, directory, part) as descriptor:
+        return b"" if descriptor is None else os.pread(descriptor, limit, offset)
+
+
+@contextlib.contextmanager
+def _opened(workspaces: Path, directory: str | None, part: Part) -> Generator[int | None]:
+    """The file, if it is a plain one in its place."""
+    descriptor = None if directory is None else _open(workspaces.absolute().resolve(), directory, part)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open(root: Path, directory: str, part: Part) -> int | None:
     folder = (root / directory).resolve()
     if not folder.is_relative_to(root) or folder == root:
         return None
@@ -45,18 +73,10 @@ def read_part(
         descriptor = os.open(folder / part.value, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            return None
-        total = facts.st_size
-        end = max(0, total - offset) if tail else min(total, offset + limit)
-        start = max(0, end - limit) if tail else min(total, offset)
-        data = os.pread(descriptor, end - start, start)
-    finally:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-    data = _whole_characters(data) if start + len(data) < total else data
-    return Piece(text=data.decode(errors="replace"), next=start + len(data), total=total)
+        return None
+    return descriptor
 
 
 def _whole_characters(data: bytes) -> bytes:

@@ -32,6 +32,12 @@ def by_hash(tx: Tx, token_hash: str) -> Token | None:
     )
 
 
+def is_live(tx: Tx, project_id: int, token_id: int) -> bool:
+    """Whether the token is neither revoked nor expired."""
+    token = get(tx, project_id, token_id)
+    return token is not None and token.revoked_at is None and (token.expires_at is None or token.expires_at > tx.now)
+
+
 def of_project(tx: Tx, project_id: int) -> Sequence[Token]:
     """All tokens of a project, revoked ones too."""
     return tx.load_all(Token, "SELECT * FROM tokens WHERE project_id = ? ORDER BY id", (project_id,))

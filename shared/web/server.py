@@ -72,6 +72,8 @@ async def serve(
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
+        if (feed := app.state.get("feed")) is not None:
+            feed.close()  # streams end by themselves, or the server would wait for them
         stopping.cancel()
         await serving
         listener.close()

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 # Workers listen on this channel; the message is the id of a job that was asked to stop.
 STOP = "stop"
+# Who shows what happens listens on this one: there are new events.
+NEWS = "news"
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -76,6 +78,8 @@ class Workflow:
         await self.ring(unit.to_ring)
         for job_id in unit.stopping:
             await self._queue.publish(STOP, str(job_id))
+        if unit.said:
+            await self._queue.publish(NEWS, "")
         fp(f"{name}_rung")
         return result
 

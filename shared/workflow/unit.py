@@ -45,6 +45,7 @@ class Unit:
         self.chance = chance
         self.to_ring: list[Job] = []
         self.stopping: list[int] = []
+        self.said = 0
 
     @property
     def now(self) -> int:
@@ -83,6 +84,7 @@ class Unit:
             case Delivery():
                 entity, project_id, protocol_id = "delivery", about.project_id, about.protocol_id
                 step_id, delivery_id = about.step_id, about.id
+        self.said += 1
         events.append(
             self.tx,
             Event(
