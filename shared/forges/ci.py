@@ -62,7 +62,7 @@ def read(body: bytes) -> Said:
         sha=sha,
         branch=branch_of(report.branch),
         scope="ci",
-        name=clean(context),
+        name=clean(context) or DEFAULT_CONTEXT,
         context=context_of("ci", context),
         outcome=OUTCOMES[report.state],
         run_id=report.run_id,

@@ -49,9 +49,9 @@ def clean(text: str | None, limit: int = MAX_NAME_CHARS) -> str:
     return " ".join(shown.split())[:limit].rstrip()
 
 
-def context_of(*parts: str) -> str:
-    """The key of a check; parts that are too long to be kept whole stay different."""
-    return "/".join(_kept(part) for part in parts)
+def context_of(*parts: str | None) -> str:
+    """The key of a check; parts that are too long or too strange to be kept as they are stay different."""
+    return "/".join(_kept(part or "") for part in parts)
 
 
 def _kept(part: str) -> str:

@@ -19,7 +19,8 @@ from shared.forges.fields import (
     url_of,
 )
 from shared.forges.outcomes import deciding_word, outcome_of
-from shared.schemas.forge import BranchWord, CiWord, NoWord, PullWord, Repository, Said, Word
+from shared.forges.pushes import Push, push_word
+from shared.schemas.forge import CiWord, NoWord, PullWord, Repository, Said, Word
 from shared.schemas.statuses import PullState
 
 # An event of one of these has exactly this one of them in its body: headers are not signed, bodies are.
@@ -151,16 +152,6 @@ class Pull(msgspec.Struct, frozen=True):
     html_url: str | None = None
 
 
-class Push(msgspec.Struct, frozen=True):
-    """The body of a `push` event."""
-
-    ref: str
-    before: str | None
-    after: str | None
-    deleted: bool | None = None
-    forced: bool | None = None
-
-
 def read(event: str, body: bytes) -> Said:
     """What this event says; `Invalid` when the body is that of another event, or is broken."""
     parts = members(body)
@@ -187,7 +178,7 @@ def read(event: str, body: bytes) -> Said:
             pull = decoded(parts[event], Pull, event)
             return Said(repository=repository, word=pull_word(pull), from_fork=is_pull_from_fork(pull))
         case "push":
-            return Said(repository=repository, word=_push_word(decoded(body, Push, event)))
+            return Said(repository=repository, word=push_word(decoded(body, Push, event)))
         case "ping" | "merge_group":
             return Said(repository=repository, word=NoWord(reason=event))
         case _:
@@ -241,8 +232,10 @@ def check_suite_word(suite: CheckSuite) -> Word:
 
 def check_run_word(check: CheckRun) -> Word:
     """One check of an app; a later one of its name replaces it."""
-    if (sha := sha_of(check.head_sha)) is None or not check.name:
-        return NO_COMMIT if sha is None else INCOMPLETE
+    if (sha := sha_of(check.head_sha)) is None:
+        return NO_COMMIT
+    if not (name := clean(check.name)):
+        return INCOMPLETE
     said, app = deciding_word(check.status, check.conclusion), _slug(check.app)
     details: dict[str, Any] = {"said": clean(said), "app": app, "job_id": check.id}
     if reason := clean(check.output and check.output.title):
@@ -251,7 +244,7 @@ def check_run_word(check: CheckRun) -> Word:
         sha=sha,
         branch=branch_of(check.check_suite and check.check_suite.head_branch),
         scope="check_run",
-        name=clean(check.name),
+        name=name,
         context=context_of("check_run", check.name),
         outcome=outcome_of(said),
         run_id=check.id,
@@ -273,7 +266,7 @@ def status_word(status: Status) -> Word:
         sha=sha,
         branch=branch_of(status.branch),
         scope="status",
-        name=clean(context),
+        name=clean(context) or "default",
         context=context_of("status", context),
         outcome=outcome_of(status.state),
         run_id=status.id,
@@ -308,18 +301,6 @@ def is_pull_from_fork(pull: Pull) -> bool:
     """Whether its branch is not in the repository that it wants to get into; also where its repository is gone."""
     head, base = pull.head.repo, pull.base.repo
     return head is None or base is None or head.id is None or head.id != base.id
-
-
-def _push_word(push: Push) -> Word:
-    if push.ref.startswith("refs/tags/"):
-        return NoWord(reason="tag")
-    branch = branch_of(push.ref.removeprefix("refs/heads/"))
-    if branch is None or not push.ref.startswith("refs/heads/"):
-        return NoWord(reason="no_branch")
-    after = None if push.deleted else sha_of(push.after)
-    if after is None and not (push.deleted or set(push.after or "x") == {"0"}):
-        return NO_COMMIT
-    return BranchWord(branch=branch, before=sha_of(push.before), after=after, forced=bool(push.forced))
 
 
 def _slug(app: App | None) -> str:

@@ -20,7 +20,8 @@ from shared.forges.fields import (
     url_of,
 )
 from shared.forges.outcomes import outcome_of
-from shared.schemas.forge import BranchWord, CiWord, NoWord, PullWord, Repository, Said, Word
+from shared.forges.pushes import Push, push_word
+from shared.schemas.forge import CiWord, NoWord, PullWord, Repository, Said, Word
 from shared.schemas.statuses import Outcome, PullState
 
 # The header is not signed, the body is: of the kinds that count, both must name the same.
@@ -187,14 +188,6 @@ class MergeRequestEvent(msgspec.Struct, frozen=True):
     object_attributes: MergeRequest
 
 
-class Push(msgspec.Struct, frozen=True):
-    """The body of a push event."""
-
-    ref: str
-    before: str | None
-    after: str | None
-
-
 def read(event: str, body: bytes) -> Said:
     """What this event says; `Invalid` when header and body name different ones, or the body is broken."""
     about = decoded(body, About, f"{clean(event)} event")
@@ -215,7 +208,7 @@ def read(event: str, body: bytes) -> Said:
             word = NoWord(reason="no_action") if pull.action is None else pull_word(pull)
             return Said(repository=repository, word=word, from_fork=is_from_fork(pull))
         case "push":
-            return Said(repository=repository, word=_push_word(decoded(body, Push, kind)))
+            return Said(repository=repository, word=push_word(decoded(body, Push, kind)))
         case "tag_push":
             return Said(repository=repository, word=TAG)
         case _:
@@ -310,8 +303,10 @@ def _job_said(event: JobEvent, repository: Repository | None) -> Said:
 
 def job_word(build: Build, sha: str | None, branch: str | None, pipeline_id: int | None, url: str | None) -> Word:
     """One job; a retry has a new id, and replaces it."""
-    if (commit := sha_of(sha)) is None or not build.name:
-        return NO_COMMIT if commit is None else INCOMPLETE
+    if (commit := sha_of(sha)) is None:
+        return NO_COMMIT
+    if not (name := clean(build.name)):
+        return INCOMPLETE
     details: dict[str, Any] = {
         "said": clean(build.status),
         "run_id": pipeline_id,
@@ -325,8 +320,8 @@ def job_word(build: Build, sha: str | None, branch: str | None, pipeline_id: int
         sha=commit,
         branch=branch_of(branch),
         scope="job",
-        name=clean(build.name),
-        context=context_of("job", build.stage or "", build.name),
+        name=name,
+        context=context_of("job", build.stage, build.name),
         outcome=outcome,
         run_id=build.id,
         at=time_of(build.created_at, build.started_at, build.finished_at),
@@ -358,13 +353,3 @@ def pull_word(pull: MergeRequest) -> Word:
 def is_from_fork(pull: MergeRequest) -> bool:
     """Whether its branch is not in the project that it wants to get into; also where nobody can tell."""
     return pull.source_project_id is None or pull.source_project_id != pull.target_project_id
-
-
-def _push_word(push: Push) -> Word:
-    branch = branch_of(push.ref.removeprefix("refs/heads/"))
-    if branch is None or not push.ref.startswith("refs/heads/"):
-        return NoWord(reason="no_branch")
-    after = sha_of(push.after)
-    if after is None and set(push.after or "x") != {"0"}:
-        return NO_COMMIT
-    return BranchWord(branch=branch, before=sha_of(push.before), after=after)
