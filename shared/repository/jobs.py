@@ -145,11 +145,15 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credent
     )
 
 
-def make_due(tx: Tx, latest: int, latest_sync: int) -> int:
-    """Let queued jobs that would wait beyond `latest`, syncs beyond `latest_sync`, start now; gives how many."""
+def make_due(tx: Tx, latest: int, latest_forge: int) -> int:
+    """Let queued jobs that run Codex and would wait beyond `latest`, or others beyond `latest_forge`, start now.
+
+    Gives how many.
+    """
     return tx.run(
-        "UPDATE jobs SET run_at = ?1 WHERE state = 'queued' AND run_at > iif(kind = 'sync', ?3, ?2)",
-        (tx.now, latest, latest_sync),
+        "UPDATE jobs SET run_at = ?1 WHERE state = 'queued' AND run_at > iif("
+        " kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job'), ?2, ?3)",
+        (tx.now, latest, latest_forge),
     )
 
 

@@ -70,6 +70,8 @@ def _failed(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> Non
         return
     if ending.category.retryable and job.attempt < job.max_attempts:
         delay_ms = backoff_ms(job.attempt, unit.rules.backoff_max_s, unit.chance())
+        if ending.again_at is not None:
+            delay_ms = max(delay_ms, ending.again_at - unit.now)
         _requeue(unit, job, run_at=unit.now + delay_ms, category=ending.category, error=ending.message)
         unit.say(
             EventType.JOB_RETRY_SCHEDULED,

@@ -58,7 +58,8 @@ def _may_start(unit: Unit, job: Job, protocol: Protocol | None) -> bool:
 def mend_times(unit: Unit) -> int:
     """Make due what no backoff puts off so far: it was queued before the clock was set back. Gives how many.
 
-    A sync may also wait until the CI of a commit is settled.
+    A sync may also wait until the CI of a commit is settled, and any job that speaks to a forge as long as that says:
+    an hour at most, either of them.
     """
     slack = round(unit.rules.backoff_max_s * 1000) + CLOCK_SLACK_MS
     return jobs.make_due(unit.tx, unit.now + slack, unit.now + slack + LONGEST_SETTLE_S * 1000)

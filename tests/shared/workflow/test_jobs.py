@@ -240,6 +240,22 @@ def test_a_passing_trouble_is_tried_again_after_the_delay(ground: Ground):
     assert [job.id for job in ground.due()] == [claim.job.id]
 
 
+@pytest.mark.parametrize(("told_s", "waits_s"), [(1800, 1800), (3600, 3600), (0.5, 1), (-5, 1)])
+def test_a_limit_of_a_forge_is_waited_for_as_long_as_it_says(ground: Ground, told_s: float, waits_s: int):
+    ground.chance = 0.0
+    protocol = ground.planned()
+    ground.run(open_pr, protocol.id)
+    again_at = ground.now + round(told_s * 1000)
+    limit = Failed(category=Category.RATE_LIMITED, message="come again", again_at=again_at)
+    ground.end(ground.claim(protocol.id), limit)
+    assert ground.only_job(protocol.id).run_at == ground.now + waits_s * 1000
+    assert ground.run(mend_times) == 0
+    ground.wait(waits_s - 0.1)
+    assert ground.due() == []
+    ground.wait(0.1)
+    assert len(ground.due()) == 1
+
+
 def test_an_early_bell_does_not_shorten_the_delay(ground: Ground):
     step, claim = running(ground)
     ground.end(claim, NETWORK)
