@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.schemas.names import PROTOCOL_NAME, check_branch, check_git_url, check_protocol_name, slug, url_host
+from shared.schemas.names import PROTOCOL_NAME, check_branch, check_git_url, check_protocol_name, slug, url_host, url_path
 
 FORGES = frozenset({"github.com", "git.corp.example:8443", "gitlab"})
 
@@ -297,3 +297,18 @@ def test_a_slug_is_always_sound_and_short_enough(text: str, max_len: int) -> Non
 @given(st.text(max_size=200))
 def test_a_number_and_a_slug_make_a_protocol_name(text: str) -> None:
     assert PROTOCOL_NAME.fullmatch(f"0042-{slug(text, 60)}")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("https://github.com/octo/demo.git", "octo/demo"),
+        ("https://gitlab.example.org/group/sub/demo", "group/sub/demo"),
+        ("ssh://git@github.com/octo/demo.git/", "octo/demo"),
+        ("git@github.com:octo/demo.git", "octo/demo"),
+        ("https://github.com/octo/d%65mo", "octo/demo"),
+        ("/srv/repos/demo.git", None),
+    ],
+)
+def test_the_path_of_a_repository_within_its_host(url: str, path: str | None):
+    assert url_path(url) == path

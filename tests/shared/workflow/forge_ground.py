@@ -29,7 +29,7 @@ class ForgeGround(Ground):
         super().__init__(rules)
         self.number = 0
         url = f"https://{provider}.com/octo/demo.git"
-        fields = {"git_url": url, "ci_provider": provider, "repository_id": "7"}
+        fields: dict[str, Any] = {"git_url": url, "ci_provider": provider, "repository_id": "7"}
         self.home: Project = self.project("octo", **(fields | project))
 
     # what there is
@@ -107,7 +107,7 @@ class ForgeGround(Ground):
         (job,) = self.rung
         claim = self.run_as(WORKER, claim_job, job.id, job.dispatch, "w1")
         assert claim is not None
-        told = {"repository": REPO} | said
+        told: dict[str, Any] = {"repository": REPO} | said
         self.end(claim, DeliveryDone(said=Said(word=word, **told), seen=tuple(seen)))
         return deliveries.expect(self.tx, stored.id)
 
@@ -128,7 +128,8 @@ class ForgeGround(Ground):
         """The publish job that waits is done."""
         claim = self.claim(protocol_id, JobKind.OPEN_PR)
         sha = self.protocol(protocol_id).head_sha or ""
-        self.end(claim, PublishDone(**({"sha": sha, "pushed": True, "note": "pushed"} | report)))
+        told: dict[str, Any] = {"sha": sha, "pushed": True, "note": "pushed"} | report
+        self.end(claim, PublishDone(**told))
 
     def a_delivery(self, provider: Provider | None, hook_id: int | None) -> Delivery:
         return Delivery(

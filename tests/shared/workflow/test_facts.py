@@ -165,7 +165,7 @@ def test_what_came_before_the_execution_was_accepted_counts(ground: ForgeGround)
     claim = ground.run_as(WORKER, claim_job, job.id, job.dispatch, "w1")
     assert claim is not None
     report = ground.executed_well()
-    ground.run_as(WORKER, note_commit, job.id, claim.job.token, report.head_sha, report)
+    ground.run_as(WORKER, note_commit, job.id, claim.job.token, report.head_sha or "", report)
     assert ground.deliver(ground.ci_word(report.head_sha, FAIL)).status == "applied"
     assert ground.fresh(step).status == "running"
     ground.end(claim, report)
