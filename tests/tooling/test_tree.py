@@ -41,6 +41,18 @@ MAY_START_PROCESSES = (
 )
 
 
+CALLS_OUT = {"aiohttp", "http.client", "httpx", "requests", "socket", "urllib.request", "urllib3"}
+MAY_CALL_OUT = (
+    "services/worker/forge/",  # GitHub and GitLab
+    "services/worker/work.py",  # the name of this host
+    "services/api/webhook_test.py",  # one's own webhook service, by its public URL
+    "services/local/",  # the demo asks its own API; the scripted model server resets connections
+    "shared/web/server.py",  # listens
+    "bench/",  # asks what it measures
+    "scripts/",
+)
+
+
 def sources(*rooms: str) -> Iterator[Path]:
     for room in rooms:
         yield from sorted(path for path in (ROOT / room).rglob("*.py") if not is_data(path))
@@ -95,6 +107,17 @@ def test_processes_are_started_by_the_codex_and_git_doors_and_the_local_programs
         if not str(path.relative_to(ROOT)).startswith(MAY_START_PROCESSES)
         for name, line in names_used(parsed(path))
         if name in STARTS_PROCESSES
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_forge_door_alone_calls_anybody_outside() -> None:
+    found = [
+        f"{place(path, line)} {name}"
+        for path in sources(*PRODUCT)
+        if not str(path.relative_to(ROOT)).startswith(MAY_CALL_OUT)
+        for name, line in names_used(parsed(path))
+        if name in CALLS_OUT
     ]
     assert not found, "\n".join(found)
 
