@@ -38,7 +38,8 @@ async def of_run(run: Run, status: str, database: Database, rules: Rules, worksp
     shas = await database.read(_accepted, run)
     wrong.extend(commits(run, status, shas))
     marks = await database.read(_attempts, run, scope_of(workspaces))
-    if not run.real:
+    # One that was cancelled at once may not even have its mirror.
+    if not run.real and (workspaces / "repos" / f"{run.project_id}.git").is_dir():
         cancelled = {mark for mark, state in marks.items() if state == "cancelled"}
         wrong.extend(_kept(run, workspaces, {mark: state for mark, state in marks.items() if mark not in cancelled}))
         wrong.extend(_not_lost(run, workspaces, cancelled))
