@@ -23,10 +23,12 @@ from shared.workflow.door import Workflow, rules_of
 
 EXIT_CONFIG = 2
 FAKE = "fakeredis://"
+# How this machine reaches others: its proxies, and the authorities that it trusts beside the usual ones.
+NETWORK = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class Runtime(msgspec.Struct, frozen=True):
-    """The doors of one process; closed by who opened them."""
+    """The doors of one process; closed by who opened them. `network` are the variables of NETWORK that are set."""
 
     settings: Settings
     redactor: Redactor
@@ -34,6 +36,7 @@ class Runtime(msgspec.Struct, frozen=True):
     queue: Queue
     vault: Vault
     flow: Workflow
+    network: Mapping[str, str] = {}
 
 
 @asynccontextmanager
@@ -46,11 +49,15 @@ async def open_runtime(settings: Settings, service: Service, *, redactor: Redact
         redactor.learn(key.reveal())
         try:
             await queue.ping()
-            yield Runtime(
-                settings, redactor, database, queue, Vault(key), Workflow(database, queue, rules_of(settings))
-            )
+            flow = Workflow(database, queue, rules_of(settings))
+            yield Runtime(settings, redactor, database, queue, Vault(key), flow, _network(os.environ))
         finally:
             await queue.close()
+
+
+def _network(environment: Mapping[str, str]) -> dict[str, str]:
+    given = {name: environment.get(name) or environment.get(name.lower()) for name in NETWORK}
+    return {name: value for name, value in given.items() if value}
 
 
 def _queue(settings: Settings, instance: str) -> Queue:

@@ -85,6 +85,10 @@ class Lease:
         if self.stop.is_set():
             raise JobError(Category.CANCELLED, "The job was asked to stop.")
 
+    def may_try_again(self, error: JobError) -> bool:
+        """Whether the job is run again later when it fails by this."""
+        return error.retryable and self.claim.job.attempt < self.claim.job.max_attempts
+
     async def note_usage(self, usage: Usage, directory: str) -> None:
         """Keep the thread, the folder and the tokens of the live attempt."""
         self.usage = usage

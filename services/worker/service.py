@@ -13,6 +13,7 @@ import structlog
 from services.worker.agent import Agent
 from services.worker.arq_loop import WakingWorker
 from services.worker.doors import Doors
+from services.worker.forge import Forges
 from services.worker.git.door import Git
 from services.worker.health import worker_app
 from services.worker.jobs.footing import save_leftovers
@@ -29,25 +30,34 @@ from shared.web.server import serve
 # What stopping an agent may take beyond the grace period: it is asked, and killed 10 s later.
 LAST_S = 15.0
 AGAIN_S = 1.0
+# What git calls the authorities that OpenSSL's variables name; proxies it knows by the usual names, in small letters.
+GIT_NAMES = {"SSL_CERT_FILE": "GIT_SSL_CAINFO", "SSL_CERT_DIR": "GIT_SSL_CAPATH"}
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 def open_doors(runtime: Runtime, *, allow_local: bool, login_home: Path | None = None) -> Doors:
-    """The doors to git and Codex for one worker; without git there is no worker."""
+    """The doors to git, Codex and the forges for one worker; without git there is no worker."""
     settings = runtime.settings
     binary = shutil.which("git")
     if binary is None:
         raise StartupError("git is not on PATH; install it")
     redact = runtime.redactor.redact
     try:
-        git = Git(binary, settings.workspaces_dir, allow_local=allow_local, redact=redact)
+        git = Git(
+            binary,
+            settings.workspaces_dir,
+            allow_local=allow_local,
+            redact=redact,
+            extra_env={GIT_NAMES.get(name, name.lower()): value for name, value in runtime.network.items()},
+        )
     except OSError as error:
         folder = str(settings.workspaces_dir)
         message = f"DEKSDENFLOW_WORKSPACES_DIR is {folder!r}, which cannot be used: {error.strerror}"
         raise StartupError(message) from error
     agent = Agent(settings, redact, login_home=login_home)
-    return Doors(settings, runtime.database, runtime.vault, git, agent, runtime.redactor)
+    forges = Forges(redactor=runtime.redactor)
+    return Doors(settings, runtime.database, runtime.vault, git, agent, runtime.redactor, forges=forges)
 
 
 async def run_worker(
@@ -107,6 +117,7 @@ async def run_worker(
         ended.set()
         results = await asyncio.gather(serving, looking, *tasks, return_exceptions=True)
         ownership.close()
+        await doors.aclose()
     for result in results:
         if isinstance(result, Exception):
             raise result

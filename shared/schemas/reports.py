@@ -59,10 +59,12 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetupDone(msgspec.Struct, frozen=True, kw_only=True):
-    """The mirror is there and has the base branch."""
+    """The mirror is there and has the base branch; `note` says why its forge did not tell `repository`."""
 
     base_sha: str
     default_branch: str | None
+    repository: Repository | None = None
+    note: str | None = None
 
 
 class PlanDone(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,11 +127,15 @@ class DeliveryDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncDone(msgspec.Struct, frozen=True, kw_only=True):
-    """What the forge says now of a protocol's PR and commits; `logs` are tails of red jobs, by their context."""
+    """What the forge says now of a protocol's PR and commits; `logs` are tails of red jobs, by their context.
+
+    `url` is the CI run that was asked for, where the job was to ask for one and the forge tells.
+    """
 
     seen: tuple[Word, ...] = ()
     repository: Repository | None = None
     logs: dict[str, str] = {}
+    url: str | None = None
     note: str | None = None
 
 
@@ -139,7 +145,8 @@ Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryD
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """The job failed; the category decides whether it is tried again.
 
-    `again_at` is when a quota is there again, in milliseconds, if the model service said so.
+    `again_at` is when a quota is there again, or before when a call is refused, in milliseconds, if whoever it is that
+    does so said it.
     """
 
     category: Category

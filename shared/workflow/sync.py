@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from shared.repository import jobs, protocols
+from shared.errors import Invalid
+from shared.repository import jobs, projects, protocols
 from shared.schemas.records import Job, Protocol
-from shared.schemas.statuses import EventType, JobKind
+from shared.schemas.statuses import EventType, JobKind, Provider
 from shared.states.protocol import READY
 from shared.workflow import find
 from shared.workflow.moves import conflict, refuse_protocol
@@ -47,6 +48,28 @@ def sync_due(unit: Unit, older_than_ms: int) -> int:
     for protocol in due:
         queue_sync(unit, protocol)
     return len(due)
+
+
+def trigger_ci(unit: Unit, protocol_id: int, *, workflow: str | None, inputs: dict[str, str]) -> Job:
+    """Ask the forge for a CI run of the branch as it was pushed."""
+    protocol = find.protocol(unit.tx, unit.caller.project_id, protocol_id)
+    if protocol.status not in READY[JobKind.SYNC]:
+        raise refuse_protocol(protocol, "trigger CI")
+    if protocol.pushed_sha is None:
+        message = f"{protocol.protocol_name} was not pushed yet: there is nothing to run CI on."
+        raise conflict(protocol, message, "nothing-to-run")
+    project = projects.expect(unit.tx, protocol.project_id)
+    if project.ci_provider not in {Provider.GITHUB, Provider.GITLAB}:
+        message = f"Project {project.name} has no forge: set its ci_provider to github or gitlab."
+        raise conflict(protocol, message, "no-forge")
+    if project.ci_provider is Provider.GITHUB and workflow is None:
+        raise Invalid("workflow: GitHub runs a workflow by its file name, such as ci.yml, or by its id.")
+    return unit.enqueue(
+        JobKind.SYNC,
+        project_id=project.id,
+        protocol_id=protocol.id,
+        payload={"trigger": {"workflow": workflow, "inputs": inputs}},
+    )
 
 
 def _asked(unit: Unit, protocol: Protocol) -> Job:

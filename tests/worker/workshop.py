@@ -22,6 +22,7 @@ from shared.repository.database import Row, Tx, open_database, wall_clock
 from shared.runtime import Runtime
 from shared.schemas.policy import Policy
 from shared.schemas.records import Event, Job, Protocol, StepRun
+from shared.schemas.statuses import Provider
 from shared.secret import Secret
 from shared.security import Vault
 from shared.settings import Settings
@@ -81,14 +82,22 @@ class Workshop:
         """What a person asks for."""
         return await self.runtime.flow.run(PERSON, verb, *args, **kwargs)
 
-    async def open(self, *names: str, plan: bool = False, policy: dict[str, Any] | None = None, **step: Any) -> None:
+    async def open(
+        self,
+        *names: str,
+        plan: bool = False,
+        policy: dict[str, Any] | None = None,
+        git_url: str | None = None,
+        ci_provider: Provider | None = None,
+        **step: Any,
+    ) -> None:
         """Project 1 and protocol 1, started: with these steps of one's own, or with `plan` by planning."""
         await self.call(
             register_project,
             name="sample",
-            git_url=self.origin.url,
+            git_url=git_url or self.origin.url,
             base_branch="main",
-            ci_provider=None,
+            ci_provider=ci_provider,
             default_models={},
             policy=Policy(**(policy or {})),
             allow_local=True,
@@ -234,7 +243,11 @@ class Workshop:
 
 @asynccontextmanager
 async def open_workshop(
-    folder: Path, *conversations: dict[str, Any], database: Path | None = None, **changes: Any
+    folder: Path,
+    *conversations: dict[str, Any],
+    database: Path | None = None,
+    network: dict[str, str] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Workshop]:
     """A workshop whose model plays these conversations; no agent may outlive it."""
     origin = Origin(folder / "theirs")
@@ -258,13 +271,15 @@ async def open_workshop(
         queue = Queue.from_fake(redis, "test")
         flow = Workflow(opened, queue, rules_of(settings), chance=lambda: 0)
         vault = Vault(Secret("a key that is only good for tests"))
-        shop = Workshop(Runtime(settings, Redactor(), opened, queue, vault, flow), clock, model, origin)
+        runtime = Runtime(settings, Redactor(), opened, queue, vault, flow, network or {})
+        shop = Workshop(runtime, clock, model, origin)
         hearing = asyncio.create_task(shop.worker.hear_stops())
         try:
             yield shop
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
+            await shop.doors.aclose()
             await queue.close()
     assert not shop.agents(), "an agent outlived the workshop"
     # pytest cannot remove what an agent may have locked or nested too deep
