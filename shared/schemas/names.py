@@ -64,7 +64,7 @@ def url_path(url: str) -> str | None:
         return None
     scp = _SCP.fullmatch(url)
     path = scp["path"] if scp else urlsplit(url).path
-    return unquote(path).strip("/").removesuffix(".git").strip("/")
+    return unquote(path).strip("/").removesuffix(".git")
 
 
 def check_branch(name: str) -> None:

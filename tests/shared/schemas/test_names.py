@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.schemas.names import PROTOCOL_NAME, check_branch, check_git_url, check_protocol_name, slug, url_host, url_path
+from shared.schemas.names import (
+    PROTOCOL_NAME,
+    check_branch,
+    check_git_url,
+    check_protocol_name,
+    slug,
+    url_host,
+    url_path,
+)
 
 FORGES = frozenset({"github.com", "git.corp.example:8443", "gitlab"})
 
