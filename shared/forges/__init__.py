@@ -2,6 +2,18 @@
 
 Which word of a forge means what is one table (`outcomes`). What each event says of a commit, a branch or a pull request
 is in `github`, `gitlab` and `ci`; the readers of the forges' APIs make the same words with the same functions.
+
+| what speaks | its context (words with one replace each other) | its name, for `required_contexts` |
+|---|---|---|
+| GitHub `workflow_run` | `workflow_run/<workflow id>/<trigger>` | the workflow's |
+| GitHub `check_suite` | `check_suite/<app>/<suite id>` | the app's slug |
+| GitHub `check_run` | `check_run/<name>` | its name |
+| GitHub `status` | `status/<context>` | its context |
+| GitLab pipeline | `pipeline/<source>` | its name, else `pipeline` |
+| GitLab child pipeline (scope `job`: its parent decides) | `pipeline/parent_pipeline/<name or id>` | likewise |
+| GitLab job | `job/<stage>/<name>` | its name |
+| a CI job in GitLab's form | `pipeline/report/<name or pipeline id>` | the name it tells |
+| a CI job in the plain form | `ci/<context>` | the context it tells, else `ci` |
 """
 
 from collections.abc import Mapping

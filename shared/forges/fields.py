@@ -4,13 +4,12 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from shared.errors import Invalid
 from shared.schemas.forge import Repository
-from shared.schemas.names import url_host
+from shared.schemas.names import url_host, url_path
 
 MAX_NAME_CHARS: Final = 200
 MAX_URL_CHARS: Final = 2000
@@ -111,19 +110,18 @@ def repository_of(id_: int | None, full_name: str | None, url: str | None) -> Re
 
 def repository_at(url: str | None, id_: int | None = None) -> Repository | None:
     """The repository at this address, for the web or for git, where nothing else tells its path."""
-    path = _host_and_path(url)[1].strip("/").removesuffix(".git")
-    return repository_of(id_, path, url)
+    return repository_of(id_, _host_and_path(url)[1], url)
 
 
-def _host_and_path(url: str | None) -> tuple[str | None, str]:
-    """Both as `names.url_host` has them of a project's git_url; nothing of what is no address."""
-    if not url or len(url) > MAX_URL_CHARS or not url.isprintable() or url.startswith("/"):
-        return None, ""
+def _host_and_path(url: str | None) -> tuple[str | None, str | None]:
+    """Both as a project's git_url is read; nothing of what is no address."""
+    if not url or len(url) > MAX_URL_CHARS or not url.isprintable():
+        return None, None
     try:
-        host, path = url_host(url), urlsplit(url).path if "://" in url else url.partition(":")[2]
+        host, path = url_host(url), url_path(url)
     except ValueError:
-        return None, ""
-    return (host, path) if host else (None, "")
+        return None, None
+    return (host, path) if host else (None, None)
 
 
 def protocol_of(named: int | str | None) -> int | None:

@@ -241,24 +241,29 @@ def _pipeline_said(event: PipelineEvent, repository: Repository | None) -> Said:
 def pipeline_word(pipeline: Pipeline, branch: str | None, builds: Sequence[Build]) -> Word:
     """A pipeline; a later one from the same source replaces it, and each counts by what happened in it last.
 
-    GitLab tells no time of its last change in an event, so it is the latest of all that are told.
+    GitLab tells no time of its last change in an event, so it is the latest of all that are told. One that was never
+    created is the report of a single job in this form: it speaks for itself, and not for the pipeline that it is in.
     """
     if pipeline.tag:
         return TAG
     if (sha := sha_of(pipeline.sha)) is None:
         return NO_COMMIT
-    source, name = clean(pipeline.source) or "report", clean(pipeline.name)
+    name = clean(pipeline.name) or "pipeline"
+    source = "report" if pipeline.created_at is None else clean(pipeline.source) or "unknown"
+    context = context_of("pipeline", source)
+    aside = source in SIDE_SOURCES
+    if aside or source == "report":
+        context = context_of("pipeline", source, pipeline.name or str(pipeline.id))
     details: dict[str, Any] = {"said": clean(pipeline.status), "source": source, "run_id": pipeline.id}
     if failed := failed_builds(builds):
         details["failed_builds"] = failed
-    aside = source in SIDE_SOURCES
     times = (time_of(build.created_at, build.started_at, build.finished_at) for build in builds)
     return CiWord(
         sha=sha,
         branch=branch_of(branch),
         scope="job" if aside else "pipeline",
-        name=name or "pipeline",
-        context=context_of("pipeline", source, name or str(pipeline.id)) if aside else context_of("pipeline", source),
+        name=name,
+        context=context,
         outcome=outcome_of(pipeline.status),
         run_id=pipeline.id,
         at=max(time_of(pipeline.created_at, pipeline.finished_at, pipeline.updated_at), *times, 0),

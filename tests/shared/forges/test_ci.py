@@ -166,12 +166,25 @@ def test_the_form_of_gitlab_takes_the_words_of_either_forge_and_needs_no_project
         branch="0001-pears",
         scope="pipeline",
         name="pipeline",
-        context="pipeline/report",
+        context="pipeline/report/0",
         outcome=(REPORTED | FOREIGN)[state],
         url="https://ci.example.test/41",
         details={"said": state, "source": "report", "run_id": 0},
     )
     assert said == Said(repository=None, word=word, protocol_id=12)
+
+
+def test_reports_in_the_form_of_gitlab_speak_for_their_job_and_not_for_the_pipeline_that_it_is_in() -> None:
+    """The first job of a pipeline that is green must not make its commit green (D6)."""
+    said = {"id": 3001, "source": "push", "status": "success", "finished_at": "2019-01-01T10:00:00Z"}
+    words = [word_of(pipeline(said | {"name": name})) for name in ("lint", "test")]
+    genuine = word_of(pipeline(said | {"created_at": "2019-01-01 09:59:00 UTC"}))
+    assert [word.name for word in words] == ["lint", "test"]
+    assert [word.context for word in [*words, genuine]] == [
+        "pipeline/report/lint",
+        "pipeline/report/test",
+        "pipeline/push",
+    ]
 
 
 def test_a_report_of_no_whole_commit_says_nothing() -> None:
