@@ -52,6 +52,7 @@ checks: lint format types imports
 
 lint:
 	@$(PY) -m ruff check --quiet --output-format concise .
+	@.venv/bin/shellcheck scripts/*.sh scripts/ci/*.sh
 
 format:
 	@$(PY) -m ruff format --quiet --check .

@@ -13,7 +13,7 @@ from shared.redaction import Redactor
 from shared.repository import attempts, deliveries, holds, jobs, projects, protocols
 from shared.repository.database import Row, Tx
 from shared.repository.holds import LINE
-from shared.schemas import answers
+from shared.schemas import answers, hook_answers
 from shared.schemas.answers import Answer
 from shared.schemas.records import (
     Attempt,
@@ -178,26 +178,26 @@ def secret(record: Secret) -> answers.SecretAnswer:
     return _shown(answers.SecretAnswer, record, stored_as="sealed" if record.file_name is None else "file")
 
 
-def hook(tx: Tx, record: Hook, public_url: str | None) -> answers.HookAnswer:
+def hook(tx: Tx, record: Hook, public_url: str | None) -> hook_answers.HookAnswer:
     """A hook, without its secrets."""
-    return _shown(answers.HookAnswer, record, url=hook_url(record, public_url), secrets=_hook_secrets(tx, record))
+    return _shown(hook_answers.HookAnswer, record, url=hook_url(record, public_url), secrets=_hook_secrets(tx, record))
 
 
-def new_hook(tx: Tx, record: Hook, public_url: str | None, scheme: str, text: str) -> answers.NewHookAnswer:
+def new_hook(tx: Tx, record: Hook, public_url: str | None, scheme: str, text: str) -> hook_answers.NewHookAnswer:
     """A hook with the secret that was just made for it."""
     url, known = hook_url(record, public_url), _hook_secrets(tx, record)
-    return _shown(answers.NewHookAnswer, record, url=url, secrets=known, scheme=scheme, secret=text)
+    return _shown(hook_answers.NewHookAnswer, record, url=url, secrets=known, scheme=scheme, secret=text)
 
 
-def delivery(record: Delivery) -> answers.DeliveryAnswer:
+def delivery(record: Delivery) -> hook_answers.DeliveryAnswer:
     """A delivery, without what it said."""
-    return _shown(answers.DeliveryAnswer, record, allowed_actions=_delivery_actions(record))
+    return _shown(hook_answers.DeliveryAnswer, record, allowed_actions=_delivery_actions(record))
 
 
-def delivery_detail(record: Delivery, redactor: Redactor) -> answers.DeliveryDetailAnswer:
+def delivery_detail(record: Delivery, redactor: Redactor) -> hook_answers.DeliveryDetailAnswer:
     """A delivery with what it said, as far as that may be shown."""
     return _shown(
-        answers.DeliveryDetailAnswer,
+        hook_answers.DeliveryDetailAnswer,
         record,
         allowed_actions=_delivery_actions(record),
         headers={name: redactor.redact(text) for name, text in record.headers.items()},
@@ -211,9 +211,13 @@ def hook_url(record: Hook, public_url: str | None) -> str:
     return f"{(public_url or '').rstrip('/')}/webhooks/{record.provider}/{record.key}"
 
 
-def _hook_secrets(tx: Tx, record: Hook) -> tuple[answers.HookSecretAnswer, ...]:
+def _hook_secrets(tx: Tx, record: Hook) -> tuple[hook_answers.HookSecretAnswer, ...]:
     return tuple(
-        _shown(answers.HookSecretAnswer, each, valid_until=None if each.valid_until is None else time(each.valid_until))
+        _shown(
+            hook_answers.HookSecretAnswer,
+            each,
+            valid_until=None if each.valid_until is None else time(each.valid_until),
+        )
         for each in deliveries.hook_secrets(tx, record.id)
     )
 

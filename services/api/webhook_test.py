@@ -21,7 +21,7 @@ from shared.log import on_one_line
 from shared.redaction import Redactor
 from shared.repository import deliveries
 from shared.repository.database import Database, Tx
-from shared.schemas.answers import ForgeSettingsAnswer, HopAnswer, WebhookTestAnswer
+from shared.schemas.hook_answers import ForgeSettingsAnswer, HopAnswer, WebhookTestAnswer
 from shared.schemas.records import Delivery, Hook, HookSecret
 from shared.schemas.statuses import DeliveryStatus, Provider
 from shared.security import Vault

@@ -120,7 +120,7 @@ class House:
         plan = plan_files.compose(
             claim.protocol, revision=1, summary="A plan", plan_md="# Plan", context_md="", lines=lines, now=0
         )
-        await self._end(claim, PlanDone(plan=plan, steps=steps, start_sha="0" * 40, head_sha="1" * 40, pushed=False))
+        await self.end(claim, PlanDone(plan=plan, steps=steps, start_sha="0" * 40, head_sha="1" * 40, pushed=False))
 
     async def execute(self, sha: str = SHA, directory: str | None = None) -> Claim:
         """Do the newest execution."""
@@ -129,17 +129,17 @@ class House:
             await self.flow.run(WORKER, note_attempt, claim.job.id, claim.job.token, Usage(), directory)
         report = ExecutionDone(summary="Did it", changed=True, head_sha=sha, pushed=False)
         await self.flow.run(WORKER, note_commit, claim.job.id, claim.job.token, sha, report)
-        await self._end(claim, report)
+        await self.end(claim, report)
         return claim
 
     async def judge(self, verdict: str, sha: str = SHA) -> None:
         """Do the newest QA run."""
         claim = await self.claim(JobKind.QA)
-        await self._end(claim, QaDone(sha=sha, verdict=verdict, summary="Looked at it"))  # pyright: ignore[reportArgumentType]
+        await self.end(claim, QaDone(sha=sha, verdict=verdict, summary="Looked at it"))  # pyright: ignore[reportArgumentType]
 
     async def fail(self, kind: JobKind, failure: Failed) -> None:
         """Let the newest job of the kind fail."""
-        await self._end(await self.claim(kind), failure)
+        await self.end(await self.claim(kind), failure)
 
     async def claim(self, kind: JobKind) -> Claim:
         (job, *_) = await self.rows("SELECT * FROM jobs WHERE kind = ? AND state = 'queued' ORDER BY id DESC", kind)
@@ -147,7 +147,8 @@ class House:
         assert claim is not None
         return claim
 
-    async def _end(self, claim: Claim, ending: Any) -> None:
+    async def end(self, claim: Claim, ending: Any) -> None:
+        """Report how a claimed job ended."""
         usage = Usage(thread_id="t1", input_tokens=100, cached_input_tokens=40, output_tokens=10)
         assert await self.flow.run(WORKER, release, claim.job.id, claim.job.token, ending, usage)
 

@@ -13,7 +13,7 @@ from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, DeliveryId, Limi
 from shared.redaction import Redactor
 from shared.repository import deliveries as table
 from shared.repository.database import Tx
-from shared.schemas.answers import DeliveryAnswer, DeliveryDetailAnswer
+from shared.schemas.hook_answers import DeliveryAnswer, DeliveryDetailAnswer
 from shared.schemas.requests import Nothing
 from shared.schemas.statuses import DeliveryStatus, Provider
 from shared.workflow import deliveries, find

@@ -18,7 +18,7 @@ from services.api.webhook_test import probe
 from shared.errors import Invalid
 from shared.repository import deliveries
 from shared.repository.database import Tx
-from shared.schemas.answers import HookAnswer, NewHookAnswer, WebhookTestAnswer
+from shared.schemas.hook_answers import HookAnswer, NewHookAnswer, WebhookTestAnswer
 from shared.schemas.records import Hook, HookSecret
 from shared.schemas.requests import CreateHook, ProbeHook, RotateHook
 from shared.schemas.statuses import Provider
