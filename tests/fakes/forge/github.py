@@ -108,7 +108,8 @@ def _shown(repository: Repository) -> dict[str, Any]:
 
 def _pull(repository: Repository, pull: Pull, *, listed: bool = False) -> dict[str, Any]:
     """As a delivery tells it; a list leaves some members out."""
-    fork = deliveries.Repo(id=9, path="stranger/fork", host=repository.host)
+    owner = repository.full_name.partition("/")[0]
+    fork = deliveries.Repo(id=9, path=f"{owner}/a-fork", host=repository.host)  # one owner may have both
     told: dict[str, Any] = deliveries.github_pull_request(
         repository.told,
         number=pull.number,
@@ -136,7 +137,7 @@ def _pulls(_world: World, repository: Repository, asked: Asked, _parts: Sequence
         for pull in reversed(repository.pulls.values())
         if state == "all" or (pull.state == "open") == (state == "open")
         # A head without an owner is no filter at GitHub.
-        if not colon or (pull.branch == branch and (owner == repository.full_name.partition("/")[0]) != pull.foreign)
+        if not colon or (pull.branch, repository.full_name.partition("/")[0]) == (branch, owner)
     ]
     return _paged(found, asked)
 

@@ -210,7 +210,9 @@ async def test_an_answer_that_is_not_understood_is_the_forges_fault(stage: Stage
 
 async def test_an_answer_without_end_is_not_taken_in(stage: Stage) -> None:
     stage.world.fault("", Answer(200, b'"' + b"x" * (9 << 20) + b'"'))
-    assert (await failure(stage)).category is Category.UPSTREAM
+    error = await failure(stage)
+    assert error.category is Category.UPSTREAM
+    assert "answers more than" in error.message
 
 
 async def test_an_answer_that_is_packed_wrongly_is_not_understood(stage: Stage) -> None:
