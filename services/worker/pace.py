@@ -22,6 +22,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     # How long a dispatch stays marked as taken after the worker that took it died. The mark is renewed by nobody:
     # should it run out during the work, the dispatch is taken again and the claim says no.
     mark_s: float = 10.0
+    # How old the last look at a forge may grow for what waits for it: deliveries can be lost.
+    sync_s: float = 300.0
 
 
 PACE = Pace()

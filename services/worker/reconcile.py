@@ -15,12 +15,12 @@ from services.worker.codex.leftovers import RunMarker, kill_run
 from services.worker.pace import PACE, Pace
 from shared.errors import JobError, Unavailable
 from shared.failpoints import fp
-from shared.repository import holds, idempotency, jobs
+from shared.repository import holds, idempotency, jobs, protocols
 from shared.repository.database import Tx
 from shared.schemas.records import Job
 from shared.schemas.reports import Lost
 from shared.workflow import jobs as verbs
-from shared.workflow import line
+from shared.workflow import line, sync
 from shared.workflow.door import Workflow
 from shared.workflow.unit import Caller, Rules
 
@@ -158,9 +158,15 @@ class Reconciler:
         self._ownership.tidy({job.owner for job in running})
 
     async def tidy_up(self) -> None:
-        """Let go what a hold kept until now; once in an hour, forget the answers that nobody may ask for again."""
+        """Let go what a hold kept until now, and have forges looked at that were not heard of for a while.
+
+        Once in an hour, forget the answers that nobody may ask for again.
+        """
         if await self._flow.database.read(holds.over):
             await self._flow.run(self._caller, line.lift_ended)
+        older = round(self._pace.sync_s * 1000)
+        if await self._flow.database.read(_unsynced, older):
+            await self._flow.run(self._caller, sync.sync_due, older)
         if self._monotonic() - self._tidied_at >= TIDY_S:
             forgotten = await self._flow.database.write(_forget_answers)
             fp("answers_forgotten")
@@ -212,6 +218,10 @@ def _due(tx: Tx, rules: Rules, pace: Pace) -> tuple[list[Job], float]:
     upcoming = jobs.next_run_at(tx)
     wait = pace.pump_s if upcoming is None else min(pace.pump_s, max(0.01, (upcoming - tx.now) / 1000))
     return due, wait
+
+
+def _unsynced(tx: Tx, older_than_ms: int) -> bool:
+    return bool(protocols.unsynced(tx, tx.now - older_than_ms))
 
 
 def _forget_answers(tx: Tx) -> int:

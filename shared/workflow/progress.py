@@ -22,7 +22,7 @@ from shared.schemas.statuses import (
 from shared.states.protocol import READY, ProtocolTrigger, targets
 from shared.states.rest import missing_dependencies, resting_status, standing_cause, under_way
 from shared.states.step import StepTrigger
-from shared.workflow import pr
+from shared.workflow import pr, sync
 from shared.workflow.gates import findings, gate_of, verdict_of
 from shared.workflow.moves import move_protocol, move_step, save_protocol, stop_step_job
 from shared.workflow.unit import Unit
@@ -154,8 +154,13 @@ def remember_cause(unit: Unit, protocol: Protocol, reason: Reason) -> Protocol:
 
 
 def diverge(unit: Unit, protocol: Protocol, *, job: Job, sha: str | None = None, **metadata: Any) -> Protocol:
-    """Somebody else moved the branch, to `sha` if that was seen: nothing is done on it until a person has looked."""
+    """Somebody else moved the branch, to `sha` if that was seen: nothing is done on it until a person has looked.
+
+    Where it was not seen, it is looked at: to adopt or give up a commit, a person must know which.
+    """
     metadata["sha"] = sha
+    if sha is None and not protocol.status.terminal:
+        sync.queue_sync(unit, protocol)
     if sha is not None and not protocol.status.terminal:
         protocol = save_protocol(unit, replace(protocol, diverged_sha=sha))
     if targets(protocol.status, ProtocolTrigger.DIVERGED) and protocol.status is not ProtocolStatus.PAUSED:

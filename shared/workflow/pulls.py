@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from shared.errors import PreconditionFailed
 from shared.repository import jobs, protocols, steps
 from shared.schemas.forge import BranchWord, PullWord
 from shared.schemas.records import Job, Project, Protocol
@@ -72,8 +73,15 @@ def hear_branch(unit: Unit, job: Job, protocol_id: int, word: BranchWord) -> boo
 
 
 def adopt_branch(unit: Unit, protocol_id: int, sha: str) -> Protocol:
-    """Take what somebody else put on the branch as ours; what waits to be judged is judged anew, on that commit."""
+    """Take what somebody else put on the branch as ours; what waits to be judged is judged anew, on that commit.
+
+    `sha` is what the person has looked at: it must be where the branch was seen last.
+    """
     protocol = _diverged(unit, protocol_id, "adopt the branch")
+    if sha != protocol.diverged_sha:
+        seen = protocol.diverged_sha
+        where = f"was last seen at {seen}, not at {sha}" if seen else "was not looked at yet: sync, and read it again"
+        raise PreconditionFailed(f"{protocol.branch} {where}.", status_now=protocol.status)
     adopted = save_protocol(unit, replace(protocol, head_sha=sha, pushed_sha=sha, diverged_sha=None))
     unit.say(EventType.BRANCH_ADOPTED, adopted, sha=sha, before=protocol.head_sha)
     for step in steps.of_protocol(unit.tx, protocol_id):

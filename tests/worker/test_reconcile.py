@@ -18,9 +18,11 @@ from shared.repository import idempotency
 from shared.repository.database import Tx
 from shared.schemas.records import Job
 from shared.schemas.reports import Failed
+from shared.schemas.statuses import Provider
 from shared.workflow import jobs as verbs
 from shared.workflow.protocols import cancel_protocol, run_next_step
 from shared.workflow.unit import Caller
+from tests.e2e.house import addition, answered, done
 from tests.waiting import eventually
 from tests.worker.codex.ground import alive
 from tests.worker.git.stage import plain_git
@@ -318,6 +320,26 @@ async def test_what_waited_for_a_quota_is_rung_for_when_its_time_has_come(ground
         waiting = await scene.job()
         assert waiting["state"] == "queued"
         assert waiting["dispatched_at"] is not None
+
+
+async def test_what_waits_for_its_forge_is_looked_at_every_five_minutes(ground_floor: Path) -> None:
+    executed = answered("execute step 01", done("greet"), addition("greeting.txt", ["hello"]))
+    async with open_workshop(ground_floor, executed) as shop:
+        scene = Scene(shop, ground_floor)
+        await shop.open("Greet", ci_provider=Provider.GITHUB)
+        await scene.reconciler.tidy_up()
+        assert await shop.jobs("sync") == [], "there is no commit yet"
+        await shop.execute()
+        for _ in range(3):
+            await scene.reconciler.tidy_up()
+        assert len(await shop.jobs("sync")) == 1
+        await shop.work()
+        shop.pass_time(PACE.sync_s - 1)
+        await scene.reconciler.tidy_up()
+        assert len(await shop.jobs("sync")) == 1
+        shop.pass_time(2)
+        await scene.reconciler.tidy_up()
+        assert [job["state"] for job in await shop.jobs("sync")] == ["succeeded", "queued"]
 
 
 async def test_answers_are_forgotten_after_a_day_and_looked_through_once_in_an_hour(ground_floor: Path) -> None:

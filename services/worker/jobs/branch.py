@@ -51,10 +51,13 @@ def facts_of(lease: Lease) -> tuple[Project, Protocol, Attempt]:
 
 
 async def reach(doors: Doors, project: Project, protocol: Protocol) -> Remote:
-    """The project's origin; its mirror is there afterwards, fetched again if it was lost."""
+    """The project's origin; its mirror is there afterwards, with our head, also where that was lost or adopted."""
     remote = await doors.remote_of(project)
+    head = protocol.head_sha
     if not doors.git.has_mirror(project.id):
         await doors.git.setup_mirror(project.id, remote, protocol.base_branch)
+    elif head is not None and not await doors.git.has_commit(project.id, head):
+        await doors.git.fetch(project.id, remote)
     return remote
 
 

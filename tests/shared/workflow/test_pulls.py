@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.errors import Category, Conflict
+from shared.errors import Category, Conflict, PreconditionFailed
 from shared.schemas.records import Protocol
 from shared.schemas.reports import Failed
 from shared.schemas.statuses import JobKind, Phase, ProtocolStatus, Provider, PullState, Reason
@@ -431,3 +431,21 @@ def test_a_pr_is_said_to_be_ready_once(ground: ForgeGround):
         ground.publish(protocol.id, pull=ground.pull_word(protocol, at=ground.now + at))
     assert ground.story(protocol.id).count("pr_ready") == 1
     assert ground.story(protocol.id).count("pr_opened") == 1
+
+
+def test_only_what_was_seen_there_is_adopted(ground: ForgeGround):
+    step = ground.executed_here()
+    block(ground, ground.of(step))
+    with pytest.raises(PreconditionFailed, match=STRANGE):
+        ground.run(adopt_branch, step.protocol_id, STRANGER)
+    assert stand(ground, ground.of(step)) == ("blocked", Reason.DIVERGED)
+
+
+def test_a_divergence_that_only_the_push_found_is_looked_at_before_it_is_adopted(ground: ForgeGround):
+    step = ground.executed_here()
+    ground.run(open_pr, step.protocol_id)
+    claim = ground.claim(step.protocol_id, JobKind.OPEN_PR)
+    ground.end(claim, Failed(category=Category.DIVERGED, message="It moved."))
+    with pytest.raises(PreconditionFailed, match="sync"):
+        ground.run(adopt_branch, step.protocol_id, STRANGE)
+    assert ground.only_job(step.protocol_id, JobKind.SYNC).run_at == ground.now
