@@ -61,12 +61,13 @@ TAG: Final = NoWord(reason="tag")
 
 
 class Project(msgspec.Struct, frozen=True):
-    """`project` of any event; system hooks leave its id out."""
+    """`project` of any event; system hooks leave its id out. `repository` of a job event has only its `homepage`."""
 
     id: Id | None = None
     path_with_namespace: str | None = None
     web_url: str | None = None
     http_url: str | None = None
+    homepage: str | None = None
 
 
 class About(msgspec.Struct, frozen=True):
@@ -129,12 +130,6 @@ class PipelineEvent(msgspec.Struct, frozen=True):
     protocol_run_id: Id | str | None = None
 
 
-class HomeRepository(msgspec.Struct, frozen=True):
-    """`repository` of a job event, which has no `project` before GitLab 15.7."""
-
-    homepage: str | None = None
-
-
 class JobEvent(msgspec.Struct, frozen=True):
     """The body of a job event; its kind is `build`, and its `commit.id` that of the pipeline."""
 
@@ -152,7 +147,7 @@ class JobEvent(msgspec.Struct, frozen=True):
     build_failure_reason: str | None = None
     pipeline_id: Id | None = None
     project_id: Id | None = None
-    repository: HomeRepository | None = None
+    repository: Project | None = None
 
 
 class LastCommit(msgspec.Struct, frozen=True):
