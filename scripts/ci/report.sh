@@ -67,6 +67,19 @@ find_link() {
     fi
 }
 
+find_repository() { # its address, without whoever may log in there, unless a hook or a protocol run says whose it is
+    repository=''
+    case ${DEKSDENFLOW_PROTOCOL_RUN_ID:-}$base in
+    [0-9]* | */webhooks/*) return 0 ;;
+    esac
+    repository=${CI_PROJECT_URL:-}
+    if [ -z "$repository" ] && [ -n "${GITHUB_REPOSITORY:-}" ]; then
+        repository="${GITHUB_SERVER_URL:-https://github.com}/$GITHUB_REPOSITORY"
+    fi
+    [ -n "$repository" ] || repository=$(git config --get remote.origin.url 2>/dev/null)
+    repository=$(printf '%s' "$repository" | sed -n -e 's#^\([a-z+]*://\)[^/@]*@#\1#' -e '/:\/\//p')
+}
+
 find_provider() {
     provider=${DEKSDENFLOW_CI_PROVIDER:-}
     case $base in # the URL of a hook says it
@@ -152,6 +165,7 @@ compose() {
         told sha "$commit"
         told branch "$branch"
         told target_url "$link"
+        told repository "$repository"
         told at "$now"
         counted run_id "${GITHUB_RUN_ID:-${CI_PIPELINE_ID:-}}"
         counted protocol_run_id "${DEKSDENFLOW_PROTOCOL_RUN_ID:-}"
@@ -270,6 +284,7 @@ main() {
     find_branch
     find_commit
     find_link
+    find_repository
     [ -n "$commit" ] || give_up 'not reported: the commit is not known (no CI variable has it, and this is no repository).'
 
     case $base in

@@ -49,6 +49,7 @@ GITLAB = {
     "GITLAB_CI": "true",
     "CI_COMMIT_REF_NAME": "0001-pears",
     "CI_COMMIT_SHA": SHA,
+    "CI_JOB_NAME": "test",
     "CI_PIPELINE_ID": "3001",
     "CI_PIPELINE_SOURCE": "push",
     "CI_PIPELINE_URL": "https://gitlab.com/orchard/pears/-/pipelines/3001",
@@ -182,11 +183,11 @@ def word_of(said: Said) -> CiWord:
 @pytest.mark.parametrize("state", ["success", "failure"])
 @pytest.mark.parametrize(
     ("env", "scope", "name"),
-    [(GITHUB, "status", "deksdenflow/test"), (GITLAB, "pipeline", None), (PLAIN, "ci", "ci")],
+    [(GITHUB, "status", "deksdenflow/test"), (GITLAB, "pipeline", "test"), (PLAIN, "ci", "ci")],
     ids=["github", "gitlab", "ci"],
 )
 def test_a_report_of_each_form_is_stored_and_means_what_was_said(  # noqa: PLR0917  its cases
-    machine: Machine, service: Service, shell: list[str], state: str, env: dict[str, str], scope: str, name: str | None
+    machine: Machine, service: Service, shell: list[str], state: str, env: dict[str, str], scope: str, name: str
 ) -> None:
     before = service.count()
     ended = machine.report(shell, service.url, state, env | {"DEKSDENFLOW_PROTOCOL_RUN_ID": "7"})
@@ -198,8 +199,7 @@ def test_a_report_of_each_form_is_stored_and_means_what_was_said(  # noqa: PLR09
     assert (word.sha, word.branch, said.protocol_id, said.from_fork) == (SHA, "0001-pears", 7, False)
     assert word.at > 0
     assert headers["deksdenflow-protocol-run-id"] == "7"
-    if name is not None:
-        assert word.name == name
+    assert word.name == name
     if scope != "ci":
         assert said.repository is not None
         assert (said.repository.id, said.repository.full_name) == ("77", "orchard/pears")
@@ -351,6 +351,7 @@ def test_a_plain_checkout_is_asked_last(tmp_path: Path) -> None:
     for command in (
         ["init", "-q", "-b", "0001-pears", "."],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "One"],
+        ["remote", "add", "origin", "https://ada:password@git.example.test/orchard/pears.git"],
     ):
         repository.mkdir(exist_ok=True)
         subprocess.run(["git", *command], cwd=repository, check=True)
@@ -358,7 +359,21 @@ def test_a_plain_checkout_is_asked_last(tmp_path: Path) -> None:
     with answering(202) as (url, asked):
         machine.report(["dash"], url, "success", {"GIT_DIR": str(repository / ".git")})
     body = json.loads(asked[0]["body"])
+    assert body["repository"] == "https://git.example.test/orchard/pears.git"
     assert (body["sha"], body["branch"]) == (sha.stdout.strip(), "0001-pears")
+
+
+def test_a_plain_report_tells_its_repository_where_nothing_else_does(machine: Machine) -> None:
+    known = PLAIN | {"GITHUB_REPOSITORY": "orchard/pears"}
+    with answering(202) as (url, asked):
+        for base, env in (
+            (url, known),
+            (url, known | {"DEKSDENFLOW_PROTOCOL_RUN_ID": "7"}),
+            (f"{url}/webhooks/ci/k-1", known),
+        ):
+            machine.report(["dash"], base, "success", env)
+    told = [json.loads(each["body"]).get("repository") for each in asked]
+    assert told == ["https://github.com/orchard/pears", None, None]
 
 
 def test_the_url_of_a_hook_is_taken_as_it_is_and_says_the_form(machine: Machine) -> None:
