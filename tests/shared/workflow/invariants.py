@@ -137,7 +137,11 @@ def _unearned(tx: Tx, protocol: Protocol, step: StepRun) -> str | None:
     gates = {gate.name: gate for gate in steps.gates(tx, step.id, step.head_sha)} if step.head_sha else {}
     match step.reason:
         case Reason.GATES_PASSED:
-            passed = judge(protocol.policy, {name: gate.state for name, gate in gates.items()}).passed
+            states = {name: gate.state for name, gate in gates.items()}
+            # What the CI says of the commit afterwards blocks the protocol, and leaves the step as it is.
+            before = [{**states, GateName.CI: state} for state in _ci_states(tx, step)]
+            before.append({name: state for name, state in states.items() if name is not GateName.CI})
+            passed = any(judge(protocol.policy, each).passed for each in (states, *before))
             return None if passed else f"green gates: {gates}"
         case Reason.APPROVED:
             approval = gates.get(GateName.APPROVAL)
@@ -151,6 +155,16 @@ def _unearned(tx: Tx, protocol: Protocol, step: StepRun) -> str | None:
             return None if said and said["actor"] else "somebody who skipped it"
         case _:
             return f"a known reason: {step.reason}"
+
+
+def _ci_states(tx: Tx, step: StepRun) -> list[GateState]:
+    """What the CI gate of the step's commit has said, one time or another."""
+    rows = tx.rows(
+        "SELECT metadata ->> 'state' AS state FROM events WHERE step_id = ? AND event_type = 'gate_updated'"
+        " AND metadata ->> 'gate' = 'ci' AND metadata ->> 'sha' = ?",
+        (step.id, step.head_sha),
+    )
+    return [GateState(row["state"]) for row in rows]
 
 
 def _said(tx: Tx, step: StepRun, event_type: EventType) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,20 +11,35 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from shared.errors import Category, PreconditionFailed, Refusal
-from shared.repository import jobs, steps
-from shared.schemas.policy import Policy
+from shared.repository import deliveries, jobs, protocols, steps
+from shared.schemas.forge import Said, Word
 from shared.schemas.records import Job, Protocol, StepRun
-from shared.schemas.reports import Claim, Ending, Failed, Lost, PublishDone, SetupDone, Stopped, Usage
-from shared.schemas.statuses import JobKind, JobState, Phase, ProtocolStatus, Reason, StepStatus
+from shared.schemas.reports import (
+    Claim,
+    DeliveryDone,
+    Ending,
+    Failed,
+    Lost,
+    PublishDone,
+    SetupDone,
+    Stopped,
+    SyncDone,
+    Usage,
+)
+from shared.schemas.statuses import JobKind, JobState, Outcome, Phase, ProtocolStatus, Provider, Reason, StepStatus
 from shared.states import protocol as protocol_table
 from shared.states import step as step_table
 from shared.workflow import protocols as run_verbs
 from shared.workflow import steps as step_verbs
+from shared.workflow.deliveries import receive_delivery
 from shared.workflow.jobs import beat, claim_job, note_attempt, note_branch, note_commit, release
 from shared.workflow.line import lift_ended, resume_line, stop_line
+from shared.workflow.pulls import adopt_branch, reset_branch
 from shared.workflow.queue import cancel_job, retry_job
-from shared.workflow.unit import Rules
-from tests.shared.workflow.ground import WORKER, Ground
+from shared.workflow.sync import sync_due, sync_protocol
+from shared.workflow.unit import Rules, Unit
+from tests.shared.workflow.forge_ground import REPO, ForgeGround
+from tests.shared.workflow.ground import WORKER
 
 DEEP = int(os.environ.get("TRACE_EXAMPLES", "0"))  # e.g. TRACE_EXAMPLES=2000 for a long night
 
@@ -36,10 +51,24 @@ POLICIES: dict[str, list[Any]] = {
     "completion": ["steps", "merge"],
     "allow_no_changes": [False, True],
     "auto_qa_after_exec": [False, True],
+    "auto_qa_on_ci": [False, True],
+    "ci_completes_step": [False, False, True],
+    "ci_settle_s": [0, 0, 60],
+    "required_contexts": [(), (), ("a",)],
+    "open_pr": ["asked", "planned", "steps_done"],
 }
+STRANGE = "e" * 40
 policies = st.fixed_dictionaries({}, optional={name: st.sampled_from(some) for name, some in POLICIES.items()})
 ENDINGS = ["done", "done", "done", "done", "poor", "poor", "failed", "stopped", "lost"]
 endings = st.sampled_from(ENDINGS)
+
+
+def adopt(unit: Unit, protocol_id: int) -> Protocol | None:
+    """Adopt what was seen on the branch, if something was."""
+    seen = protocols.expect(unit.tx, protocol_id).diverged_sha
+    return None if seen is None else adopt_branch(unit, protocol_id, seen)
+
+
 nth = st.integers(0, 7)
 PEOPLE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (run_verbs.start_protocol, {}),
@@ -53,6 +82,9 @@ PEOPLE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (run_verbs.run_next_step, {}),
     (run_verbs.retry_latest, {}),
     (run_verbs.open_pr, {}),
+    (adopt, {}),
+    (reset_branch, {}),
+    (sync_protocol, {}),
     (step_verbs.add_step, {"step_name": "one more"}),
 ]
 ENDS = [(run_verbs.cancel_protocol, {}), (run_verbs.fail_protocol, {"reason": "hopeless"})]
@@ -84,19 +116,21 @@ ON_THE_LINE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (resume_line, {}),
     (lift_ended, {}),
 ]
+SAID = ["ci", "ci", "ci", "ci", "ci", "pull", "pull", "branch"]
 
 
 class Traces(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.ground = Ground(Rules(max_attempts=2, max_continuations=1, project_concurrency=2))
+        self.ground = ForgeGround(Rules(max_attempts=2, max_continuations=1, project_concurrency=2))
         self.claims: list[Claim] = []
+        self.said: dict[str, tuple[Word, Sequence[Word]]] = {}
 
     # people
 
     @initialize(policy=policies, head_start=st.integers(0, 8))
     def a_project(self, policy: dict[str, Any], head_start: int):
-        self.project = self.ground.project(policy=Policy())
+        self.project = self.ground.home
         self.open(policy, head_start)
 
     @precondition(lambda self: len(self.open_runs()) < 3)
@@ -116,8 +150,10 @@ class Traces(RuleBasedStateMachine):
     @rule(which=nth, choice=st.integers(0, 60))
     def somebody_does_what_is_allowed(self, which: int, choice: int):
         run = self.pick(self.open_runs() or self.runs(), which)
-        allowed = set(protocol_table.allowed_actions(run.status, run.phase))
-        verbs = [each for each in PEOPLE if each[0].__name__.removesuffix("_protocol") in allowed]
+        allowed = set(protocol_table.allowed_actions(run.status, run.phase, run.reason))
+        verbs = [
+            each for each in PEOPLE if each[0].__name__.removesuffix("_protocol").removesuffix("_branch") in allowed
+        ]
         ways = [(verb, run.id, more) for verb, more in verbs]
         for step in steps.of_protocol(self.ground.tx, run.id):
             allowed = set(step_table.allowed_actions(step.status))
@@ -148,12 +184,40 @@ class Traces(RuleBasedStateMachine):
     def the_natural_next_thing_happens(self, which: int):
         self.moved_on(self.pick(self.runs(), which))
 
-    @rule(which=nth, open_=st.booleans())
-    def a_pr_is_open_or_not(self, which: int, open_: bool):
-        run = self.pick(self.runs(), which)
-        if run.phase is not Phase.AWAITING_MERGE:
-            pull = (7, "open") if open_ else (None, None)
-            self.ground.sql("UPDATE protocol_runs SET pr_number = ?, pr_state = ? WHERE id = ?", *pull, run.id)
+    # the forge
+
+    @rule(which=nth, said=st.sampled_from(SAID), seed=st.integers(0, 999))
+    def the_forge_delivers(self, which: int, said: str, seed: int):
+        run = self.pick(self.open_runs() if seed % 8 and self.open_runs() else self.runs(), which)
+        self.said[f"key {len(self.said) + 1}"] = self.word(run, said, random.Random(seed))
+        self.ground.number = len(self.said)
+        self.tried(receive_delivery, self.ground.a_delivery(Provider.GITHUB, None))
+        for job in self.ground.rung if seed % 4 else ():
+            claim = self.tried(claim_job, job.id, job.dispatch, "w3", caller=WORKER)
+            if claim is not None:
+                self.tried(release, job.id, claim.job.token, self.read(claim), caller=WORKER)
+
+    @rule()
+    def what_was_not_heard_of_for_long_is_polled(self):
+        self.tried(sync_due, 300_000)
+
+    def word(self, run: Protocol, said: str, chance: random.Random) -> tuple[Word, Sequence[Word]]:
+        """What the forge says of this protocol, and what is seen when it is looked at because of that."""
+        heads = [step.head_sha for step in steps.of_protocol(self.ground.tx, run.id) if step.head_sha]
+        commit = chance.choice([*heads * 4, run.head_sha or STRANGE, STRANGE])
+        match said:
+            case "ci":
+                outcome = chance.choice([*Outcome, *[Outcome.PASS, Outcome.FAIL] * 4])
+                attempt = chance.choice([1, len(self.said) + 1, len(self.said) + 1])
+                return self.ground.ci_word(commit, outcome, chance.choice("aaab"), run_attempt=attempt), ()
+            case "pull":
+                state = chance.choice(["open", "open", "open", "closed", "merged"])
+                number = run.id * 10 + (chance.random() < 0.1)
+                pull = self.ground.pull_word(run, state, number=number, sha=commit)
+                return pull, chance.choice([(), (pull,), (self.ground.branch_word(run, commit),)])
+            case _:
+                moved = self.ground.branch_word(run, chance.choice([commit, None]))
+                return moved, chance.choice([(), (moved,)])
 
     # workers
 
@@ -221,7 +285,7 @@ class Traces(RuleBasedStateMachine):
 
     def reach_an_end(self, run: Protocol):
         """By ordinary means, without a cancel: no status is a dead end."""
-        for _ in range(120):
+        for _ in range(200):
             run = self.ground.protocol(run.id)
             if run.status.terminal:
                 return
@@ -284,9 +348,31 @@ class Traces(RuleBasedStateMachine):
                 verdict = "pass" if not poor else "fail" if shade % 3 else "inconclusive"
                 return self.ground.verdict(claim.step, verdict)
             case JobKind.OPEN_PR:
-                return PublishDone(sha=self.ground.sha(), pushed=not poor, note="pushed")
+                return self.published(claim, pushed=not poor)
+            case JobKind.DELIVERY:
+                return self.read(claim, readable=not poor)
+            case JobKind.SYNC:
+                return self.looked(claim, shade)
             case _:
                 return SetupDone(base_sha=self.ground.sha(), default_branch="main")
+
+    def published(self, claim: Claim, *, pushed: bool = True) -> PublishDone:
+        assert claim.protocol is not None
+        run = self.ground.protocol(claim.protocol.id)
+        pull = self.ground.pull_word(run, number=run.id * 10, draft=True) if run.id % 3 else None
+        return PublishDone(sha=run.head_sha or "", pushed=pushed, note="pushed", pull=pull, comment="c")
+
+    def read(self, claim: Claim, *, readable: bool = True) -> DeliveryDone:
+        delivery = deliveries.expect(self.ground.tx, claim.job.delivery_id or 0)
+        word, seen = self.said[delivery.delivery_key]
+        said = Said(repository=REPO, word=word) if readable else None
+        return DeliveryDone(said=said, seen=tuple(seen), reason=None if readable else "not JSON")
+
+    def looked(self, claim: Claim, shade: int) -> SyncDone:
+        assert claim.protocol is not None
+        chance = random.Random(shade)
+        seen = [self.word(claim.protocol, said, chance)[0] for said in SAID[: shade % 4]]
+        return SyncDone(seen=tuple(seen), logs={"status:a": "boom"})
 
     def moved_on(self, run: Protocol) -> bool:
         """One thing that leads this protocol towards its end; whether there was one."""
@@ -320,7 +406,9 @@ class Traces(RuleBasedStateMachine):
                 assert claim.step is not None
                 return self.ground.verdict(claim.step)
             case JobKind.OPEN_PR:
-                return PublishDone(sha=self.ground.sha(), pushed=True, note="pushed")
+                return self.published(claim)
+            case JobKind.SYNC:
+                return SyncDone()
             case _:
                 return SetupDone(base_sha=self.ground.sha(), default_branch="main")
 
@@ -381,7 +469,8 @@ def a_long_trace(seed: int, moves: int) -> Traces:
         (1, lambda: machine.somebody_acts_on_a_job(chance.randrange(4), chance.choice(ON_JOBS))),
         (1, lambda: machine.somebody_acts_on_the_line(chance.choice(ON_THE_LINE))),
         (1, lambda: machine.the_natural_next_thing_happens(which())),
-        (1, lambda: machine.a_pr_is_open_or_not(which(), chance.random() < 0.5)),
+        (12, lambda: machine.the_forge_delivers(which(), chance.choice(SAID), which())),
+        (1, machine.what_was_not_heard_of_for_long_is_polled),
         (4, lambda: machine.queued() and machine.a_worker_hears_the_bell(which(), chance.randrange(6))),
         (8, lambda: machine.ground.due() and machine.a_worker_does_a_job(which(), chance.choice(ENDINGS), which())),
         (4, lambda: machine.claims and machine.a_worker_releases(which(), chance.choice(ENDINGS), which())),
