@@ -1,5 +1,6 @@
 """One repository of the fake forge: real git commits, PRs, comments, CI, and what people do to them."""
 
+import atexit
 import shutil
 import subprocess
 import tempfile
@@ -23,12 +24,12 @@ GITLAB_WORDS = {"failure": "failed", "in_progress": "running", "queued": "pendin
 
 
 @cache
-def _first_origin() -> tempfile.TemporaryDirectory[str]:
+def _first_origin() -> Path:
     """What every repository begins as, made once; git takes its time."""
-    folder = tempfile.TemporaryDirectory(prefix="fake-forge-")
-    origin = Origin(Path(folder.name, "origin"))
-    origin.commit(FIRST_FILES)
-    return folder
+    folder = Path(tempfile.mkdtemp(prefix="fake-forge-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Origin(folder / "origin").commit(FIRST_FILES)
+    return folder / "origin"
 
 
 class Comment(msgspec.Struct):
@@ -133,7 +134,7 @@ class Repository:
     ) -> None:
         self.provider, self.host, self.full_name, self.token = provider, host, full_name, token
         self.id = number
-        self.origin = Origin(shutil.copytree(first or Path(_first_origin().name, "origin"), folder))
+        self.origin = Origin(shutil.copytree(first or _first_origin(), folder))
         plain_git(self.origin.bare, "config", "http.receivepack", "true")
         self.told = deliveries.Repo(id=number, path=full_name, host=host)
         self.pulls: dict[int, Pull] = {}

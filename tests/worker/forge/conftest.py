@@ -1,9 +1,11 @@
 """What the tests of the forge door may ask for: the fake forge, and the door to one repository on it."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,13 +28,14 @@ HOSTS = {
 
 
 @cache
-def _first_origin() -> TemporaryDirectory[str]:
+def _first_origin() -> Path:
     """A repository with a branch that has a commit of its own, made once."""
-    folder = TemporaryDirectory(prefix="forge-tests-")
-    origin = Origin(Path(folder.name, "origin"))
+    folder = Path(tempfile.mkdtemp(prefix="forge-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    origin = Origin(folder / "origin")
     origin.commit({"README.md": "# Pears\n"})
     origin.commit({"pears.txt": "pears\n"}, branch=BRANCH)
-    return folder
+    return folder / "origin"
 
 
 class Stage:
@@ -42,8 +45,7 @@ class Stage:
         provider, host = HOSTS[where]
         name = "acme/pears" if provider == "github" else "acme/fruit/pears"
         self.world, self.forges = world, forges
-        first = Path(_first_origin().name, "origin")
-        self.repo: Repository = world.repository(provider, host, name, token=TOKEN, first=first)
+        self.repo: Repository = world.repository(provider, host, name, token=TOKEN, first=_first_origin())
         self.sha = self.repo.seen_heads[BRANCH]
         self.door = self.door_with(TOKEN)
 
