@@ -37,6 +37,16 @@ def hooks_of(tx: Tx, project_id: int) -> Sequence[Hook]:
     return tx.load_all(Hook, "SELECT * FROM hooks WHERE project_id = ? ORDER BY id", (project_id,))
 
 
+def hooks_without_secret(tx: Tx) -> Sequence[Hook]:
+    """The live hooks that accept nothing."""
+    return tx.load_all(
+        Hook,
+        "SELECT * FROM hooks WHERE disabled_at IS NULL AND NOT EXISTS (SELECT 1 FROM hook_secrets WHERE hook_id ="
+        " hooks.id AND (valid_until IS NULL OR valid_until > ?)) ORDER BY id",
+        (tx.now,),
+    )
+
+
 def disable_hook(tx: Tx, hook_id: int) -> None:
     """End a hook now."""
     tx.run("UPDATE hooks SET disabled_at = ? WHERE id = ?", (tx.now, hook_id))

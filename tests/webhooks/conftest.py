@@ -22,7 +22,7 @@ from shared.security import Vault, new_hook_key
 from shared.settings import Settings
 from shared.workflow.deliveries import hook_seal_context
 from shared.workflow.door import Workflow, rules_of
-from shared.workflow.projects import add_hook, register_project
+from shared.workflow.projects import add_hook, register_project, rotate_hook
 from shared.workflow.unit import Caller
 
 TESTER = Caller(actor="tester")
@@ -52,6 +52,14 @@ class Service:
         sealed = None if secret is None else self.vault.seal(secret, hook_seal_context(key))
         return await self.flow.run(
             TESTER, add_hook, project_id, provider=provider, key=key, scheme=scheme, sealed=sealed
+        )
+
+    async def rotate(self, hook: Hook, secret: str, scheme: str = "hmac") -> None:
+        """Give a hook a new secret beside its present one."""
+        sealed = self.vault.seal(secret, hook_seal_context(hook.key))
+        later = self.clock() + 86_400_000
+        await self.flow.run(
+            TESTER, rotate_hook, hook.project_id, hook.id, scheme=scheme, sealed=sealed, others_until=later
         )
 
     async def project(self, name: str) -> int:

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 import httpx
+import pysqlite3
 import pytest
 
 from tests.fakes.redis_server import RedisServer
@@ -76,6 +78,34 @@ def test_it_is_ready_once_redis_is_there(tmp_path: Path, redis_server: RedisServ
         until(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
 
 
+def started(folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "services.webhooks"],
+        cwd=ROOT,
+        env=environment(folder, **settings),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_outside_of_local_it_does_not_start_while_a_hook_has_no_secret(tmp_path: Path) -> None:
+    real = {"ENV": "production", "SECRET_KEY": token_hex(32), "API_TOKEN": token_hex(32), "WEBHOOK_HOST": "127.0.0.1"}
+    with webhooks(tmp_path, **real):
+        pass  # the database is there
+    with closing(pysqlite3.connect(tmp_path / "flow.sqlite", isolation_level=None)) as db:
+        db.execute(
+            "INSERT INTO projects (name, git_url, base_branch, default_models, policy, created_at, updated_at)"
+            " VALUES ('one', 'https://github.com/a/b', 'main', '{}', '{}', 0, 0)"
+        )
+        db.execute("INSERT INTO hooks (project_id, provider, key, created_at) VALUES (1, 'github', 'k', 0)")
+    ended = started(tmp_path, **real)
+    assert (ended.returncode, "hook 1 of project 1" in ended.stderr) == (2, True)
+    with webhooks(tmp_path) as (url, _):
+        assert httpx.post(f"{url}/webhooks/github/k", content=b"{}").status_code == 403
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
@@ -88,15 +118,7 @@ def test_it_is_ready_once_redis_is_there(tmp_path: Path, redis_server: RedisServ
     ],
 )
 def test_what_it_cannot_start_with_is_one_line_and_exit_2(tmp_path: Path, settings: dict[str, str], word: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "services.webhooks"],
-        cwd=ROOT,
-        env=environment(tmp_path, **settings),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    ended = started(tmp_path, **settings)
     complaint = [line for line in ended.stderr.splitlines() if line.startswith("deksdenflow: ")]
     assert ended.returncode == 2
     assert len(complaint) == 1
