@@ -63,9 +63,23 @@ class Certificates:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the fake forge's authority")])
-        basic = x509.BasicConstraints(ca=True, path_length=0)
+        usage = dict.fromkeys(
+            (
+                "digital_signature",
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
+        )
         certificate = (
-            self._builder(self._name, self._key).add_extension(basic, critical=True).sign(self._key, hashes.SHA256())
+            self._builder(self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
+            .sign(self._key, hashes.SHA256())
         )
         self.authority.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
