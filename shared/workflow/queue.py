@@ -5,7 +5,7 @@ from shared.repository import jobs
 from shared.schemas.records import Job
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, Reason, StopRequest
 from shared.states.job import allowed_actions
-from shared.workflow import deliveries, execution, find, planning, projects, protocols, quality, steps, sync
+from shared.workflow import deliveries, execution, find, planning, projects, protocols, pulls, quality, steps, sync
 from shared.workflow.moves import stop_job
 from shared.workflow.unit import Unit
 
@@ -52,10 +52,14 @@ def retry_job(unit: Unit, job_id: int) -> Job:
             protocols.start_protocol(unit, job.protocol_id or 0)
         case JobKind.QA:
             steps.run_qa(unit, job.step_id or 0)
+        case JobKind.OPEN_PR if "reset" in job.payload:
+            pulls.reset_branch(unit, job.protocol_id or 0)
         case JobKind.OPEN_PR:
             protocols.open_pr(unit, job.protocol_id or 0)
         case JobKind.SETUP:
             projects.set_up_project(unit, job.project_id or 0)
+        case JobKind.SYNC if "trigger" in job.payload:
+            sync.trigger_ci(unit, job.protocol_id or 0, **job.payload["trigger"])
         case JobKind.SYNC:
             sync.sync_protocol(unit, job.protocol_id or 0)
         case JobKind.DELIVERY:

@@ -51,6 +51,8 @@ BODIES = {
     "/protocols/{protocol_id}/steps": {"step_name": "x"},
     "/protocols/{protocol_id}/actions/reject_plan": {"feedback": "x"},
     "/protocols/{protocol_id}/actions/fail": {"reason": "x"},
+    "/protocols/{protocol_id}/actions/adopt": {"sha": "d" * 40},
+    "/protocols/{protocol_id}/actions/trigger_ci": {"workflow": "ci.yml"},
     "/steps/{step_id}/actions/reject": {"feedback": "x"},
     "/steps/{step_id}/actions/skip": {"reason": "x"},
 }

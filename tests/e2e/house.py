@@ -36,10 +36,11 @@ QUICK = {
 
 
 class House:
-    """What runs: its API, the model that it asks, and where it keeps its work."""
+    """What runs: its API, the address of its webhooks, the model that it asks, and where it keeps its work."""
 
-    def __init__(self, http: httpx.AsyncClient, model: ScriptedModel, workspaces: Path) -> None:
+    def __init__(self, http: httpx.AsyncClient, webhooks: str, model: ScriptedModel, workspaces: Path) -> None:
         self.http = http
+        self.webhooks = webhooks
         self.model = model
         self.workspaces = workspaces
 
@@ -144,7 +145,7 @@ async def open_house(folder: Path, *conversations: dict[str, Any], **settings: s
             running(runtime, asyncio.Event()) as local,
             httpx.AsyncClient(base_url=local.addresses.api, timeout=20) as http,
         ):
-            yield House(http, model, workspaces)
+            yield House(http, local.addresses.webhooks, model, workspaces)
             assert not agent_processes(workspaces), "an agent still runs although nothing is under way"
     assert not agent_processes(workspaces), "an agent outlived the house"
 

@@ -16,13 +16,23 @@ from shared.repository import protocols as table
 from shared.repository.database import Tx
 from shared.schemas.answers import JobAnswer, PlanAnswer, ProtocolAnswer, StepAnswer
 from shared.schemas.records import Protocol
-from shared.schemas.requests import Because, Feedback, Nothing, OpenProtocol, PauseProtocol, StartProtocol
-from shared.workflow import find, protocols
+from shared.schemas.requests import (
+    AdoptBranch,
+    Because,
+    Feedback,
+    Nothing,
+    OpenProtocol,
+    PauseProtocol,
+    StartProtocol,
+    TriggerCi,
+)
+from shared.workflow import find, protocols, pulls
+from shared.workflow import sync as syncs
 from shared.workflow.unit import Unit
 
 TAGS = ["protocols"]
 VERSIONED = {"if_match": "accepted"}
-NOTHING, START, PAUSE = Nothing(), StartProtocol(), PauseProtocol()
+NOTHING, START, PAUSE, TRIGGER = Nothing(), StartProtocol(), PauseProtocol(), TriggerCi()
 ACTIONS = "/protocols/{protocol_id:int}/actions"
 
 Revision = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Which revision; default: the present.")]
@@ -235,6 +245,51 @@ async def open_pr(
     )
 
 
+@post(f"{ACTIONS}/adopt", tags=TAGS, status_code=200)
+async def adopt(
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[AdoptBranch]
+) -> Response[ProtocolAnswer]:
+    """Go on from what somebody else pushed to the branch; `sha` is the commit that was looked at."""
+    return await _act(request, desk, lambda unit: pulls.adopt_branch(unit, protocol_id, data.sha))
+
+
+@post(f"{ACTIONS}/reset", tags=TAGS, status_code=202)
+async def reset(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    protocol_id: ProtocolId,
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
+) -> Response[JobAnswer]:
+    """Queue the return of the origin's branch to our last commit; what was seen there of others is given up.
+
+    A commit that came since is not: the job fails then, and the protocol run stays blocked.
+    """
+    return await desk.act(request, lambda unit: showing.job(pulls.reset_branch(unit, protocol_id)), status=202)
+
+
+@post(f"{ACTIONS}/sync", tags=TAGS, status_code=202)
+async def sync(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    protocol_id: ProtocolId,
+    data: JSONBody[Nothing] = NOTHING,  # noqa: ARG001  refuses unknown fields
+) -> Response[JobAnswer]:
+    """Look at the forge now, for deliveries that never came; the answer is the job."""
+    return await desk.act(request, lambda unit: showing.job(syncs.sync_protocol(unit, protocol_id)), status=202)
+
+
+@post(f"{ACTIONS}/trigger_ci", tags=TAGS, status_code=202)
+async def trigger_ci(
+    request: ApiRequest, desk: NamedDependency[Desk], protocol_id: ProtocolId, data: JSONBody[TriggerCi] = TRIGGER
+) -> Response[JobAnswer]:
+    """Ask the forge for a CI run of the branch; the answer is the job, and the event `ci_triggered` has its address."""
+
+    def verb(unit: Unit) -> JobAnswer:
+        return showing.job(syncs.trigger_ci(unit, protocol_id, workflow=data.workflow, inputs=data.inputs))
+
+    return await desk.act(request, verb, status=202)
+
+
 async def _act(
     request: ApiRequest,
     desk: Desk,
@@ -265,4 +320,8 @@ ROUTES = [
     run_next_step,
     retry_latest,
     open_pr,
+    adopt,
+    reset,
+    sync,
+    trigger_ci,
 ]
