@@ -14,7 +14,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from bench import queues, stage, step
+from bench import deliveries, queues, stage, step
 from bench.calls import ask, until
 from bench.load import Request, compared
 from bench.rows import Row
@@ -164,7 +164,10 @@ async def measure() -> list[Row]:
         own = folder / "step"
         own.mkdir()
         overhead = await step.measured(own, redis.url)
-    return [*rates, *lists, wakes, starts, *overhead, *used]
+        inbound = folder / "deliveries"
+        inbound.mkdir()
+        hooks = await deliveries.measured(inbound, redis.url)
+    return [*rates, *hooks, *lists, wakes, starts, *overhead, *used]
 
 
 def shown(console: Console, title: str, rows: list[Row]) -> bool:
@@ -181,7 +184,7 @@ def main() -> int:
     """Print the tables; the exit code tells whether the targets were met."""
     console = Console(width=max(Console().width, 140))
     interpreters = queues.installed()
-    with console.status("measuring, about two minutes…"):
+    with console.status("measuring, about four minutes…"):
         services = asyncio.run(measure())
         with RedisServer() as redis:
             jobs = queues.compared(redis.url, interpreters)

@@ -1,16 +1,22 @@
-"""The least that could serve the same row: one Litestar route for a read, one for a write, on aiosqlite."""
+"""The least that could serve the same row: a Litestar route for a read, for a write, for a delivery, on aiosqlite."""
 
 import asyncio
+import hashlib
+import hmac
 import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiosqlite
 import msgspec
 import uvicorn
-from litestar import Litestar, get, post
+from litestar import Litestar, Request, get, post
 from litestar.datastructures import State
+from litestar.exceptions import PermissionDeniedException
+
+SECRET = b"bench-webhook-token-0123456789abcdef"
 
 
 class Project(msgspec.Struct):
@@ -52,6 +58,22 @@ async def write(data: NewRun, state: State) -> NewRun:
     return data
 
 
+@post("/deliveries", status_code=201)
+async def deliver(request: Request[Any, Any, Any], state: State) -> None:
+    """A delivery as it came, once its signature is found to be right."""
+    body = await request.body()
+    digest = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(f"sha256={digest}", request.headers["x-hub-signature-256"]):
+        raise PermissionDeniedException
+    async with state.lock:
+        await state.db.execute("BEGIN IMMEDIATE")
+        await state.db.execute(
+            "INSERT INTO bare_deliveries (key, event, body) VALUES (?, ?, ?)",
+            (request.headers["x-github-delivery"], request.headers["x-github-event"], body),
+        )
+        await state.db.execute("COMMIT")
+
+
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncGenerator[None]:
     """Open the same file with the same durability."""
@@ -62,6 +84,7 @@ async def lifespan(app: Litestar) -> AsyncGenerator[None]:
             "PRAGMA busy_timeout=30000",
             "CREATE TABLE IF NOT EXISTS bare_runs (id INTEGER PRIMARY KEY, description TEXT)",
             "CREATE TABLE IF NOT EXISTS bare_events (id INTEGER PRIMARY KEY, text TEXT)",
+            "CREATE TABLE IF NOT EXISTS bare_deliveries (id INTEGER PRIMARY KEY, key TEXT UNIQUE, event TEXT, body)",
         ):
             await db.execute(statement)
         app.state.db = db
@@ -69,7 +92,7 @@ async def lifespan(app: Litestar) -> AsyncGenerator[None]:
         yield
 
 
-app = Litestar([read, write], lifespan=[lifespan], logging_config=None, openapi_config=None)
+app = Litestar([read, write, deliver], lifespan=[lifespan], logging_config=None, openapi_config=None)
 
 if __name__ == "__main__":
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, access_log=False)
