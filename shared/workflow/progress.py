@@ -136,6 +136,9 @@ def block(unit: Unit, protocol: Protocol, trigger: ProtocolTrigger, reason: Reas
             reason=reason,
             **metadata,
         )
+    if protocol.reason is Reason.QA_UNAVAILABLE and reason is Reason.STEP_FAILED:
+        # The step that could not be judged has failed since: what removes that is something else.
+        return save_protocol(unit, replace(protocol, reason=reason))
     return remember_cause(unit, protocol, reason)
 
 

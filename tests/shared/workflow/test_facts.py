@@ -202,6 +202,15 @@ def test_a_delivery_that_cannot_be_read_is_ignored_with_the_reason(ground: Forge
     assert ground.sql("SELECT status, reason FROM deliveries") == [{"status": "ignored", "reason": "not JSON"}]
 
 
+def test_red_ci_is_the_reason_of_a_protocol_that_was_blocked_because_qa_could_not_be_run(ground: ForgeGround):
+    step = ground.executed_here(ci_settle_s=0)
+    ground.run(run_qa, step.id)
+    ground.end(ground.claim(step.protocol_id, JobKind.QA), Failed(category=Category.AUTH, message="no key"))
+    assert ground.of(step).reason is Reason.QA_UNAVAILABLE
+    ground.deliver(ground.ci_word(step.head_sha, FAIL))
+    assert stand(ground, step) == CI_FAILED
+
+
 # recovery
 
 
