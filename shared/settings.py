@@ -17,8 +17,21 @@ from shared.secret import Secret
 
 PREFIX = "DEKSDENFLOW_"
 
-# Names with our prefix that services ignore: what CI scripts read, the mark that agent processes carry, test payloads.
-FOREIGN_NAMES = frozenset({"API_BASE", "PROTOCOL_RUN_ID", "CI_PROVIDER", "BRANCH", "TARGET_URL", "RUN", "PAYLOADS_DIR"})
+# Names with our prefix that services ignore: what CI scripts and the command line read, the mark that agent processes
+# carry, test payloads.
+FOREIGN_NAMES = frozenset(
+    {
+        "API_BASE",
+        "BRANCH",
+        "CI_PROVIDER",
+        "PAYLOADS_DIR",
+        "PROJECT_TOKEN",
+        "PROJECT_TOKEN_FILE",
+        "PROTOCOL_RUN_ID",
+        "RUN",
+        "TARGET_URL",
+    }
+)
 
 MAX_SECRET_FILE_BYTES = 65_536
 MAX_SHOWN_CHARS = 80
@@ -248,10 +261,11 @@ def _text(variable: Variable, given: Mapping[str, str]) -> str:
     text, path = given.get(variable.name, ""), given.get(f"{variable.name}_FILE", "")
     if text and path:
         raise StartupError(f"{PREFIX}{variable.name} and {PREFIX}{variable.name}_FILE are both set; keep one")
-    return _read_secret(f"{PREFIX}{variable.name}_FILE", path) if path else text
+    return read_secret(f"{PREFIX}{variable.name}_FILE", path) if path else text
 
 
-def _read_secret(name: str, path: str) -> str:
+def read_secret(name: str, path: str) -> str:
+    """The text of a secret's file; the StartupError of one that cannot be read starts with `name`."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(MAX_SECRET_FILE_BYTES).decode().rstrip("\r\n")
