@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from litestar import Request, Response, post
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from services.webhooks.parse import delivery_of
@@ -144,18 +144,15 @@ def webhook_routes(reception: Reception) -> list[HTTPRouteHandler]:
 
 
 def _routes_of(provider: Provider, reception: Reception) -> list[HTTPRouteHandler]:
-    async def admit(connection: Connection, _: BaseRouteHandler) -> None:
-        key = connection.path_params.get("hook_key")
-        connection.scope["state"]["address"] = await reception.admit(connection, provider, key)
-
     @post(
         [f"/webhooks/{provider}", f"/webhooks/{provider}/{{hook_key:str}}"],
         name=f"receive from {provider}",
-        guards=[admit],
         request_max_body_size=MAX_BODY_BYTES,
     )
     async def receive(request: Request[Any, Any, Any]) -> Response[Received]:
-        return await reception.accept(request, provider, request.scope["state"]["address"])
+        # No guard: the framework copies the handler for each guard of each request. The body is read after this alone.
+        address = await reception.admit(request, provider, request.path_params.get("hook_key"))
+        return await reception.accept(request, provider, address)
 
     return [receive]
 
