@@ -30,7 +30,7 @@ ROUTES = """\
 
 Written by `make docs` from the OpenAPI description, which a running service shows at `/docs` and `/openapi.json`. The
 webhook service and the worker have `GET /health`, `GET /health/ready` and `GET /metrics` too; deliveries go to
-`POST /webhooks/{github,gitlab}/{hook_key}`.
+`POST /webhooks/{github,gitlab,ci}/{hook_key}`.
 
 """
 
