@@ -56,7 +56,9 @@ SELECT 1 + value % :projects, 'github', 'k' || value, 0 FROM generate_series(1, 
 INSERT INTO hook_secrets (hook_id, scheme, sealed, created_at) SELECT id, 'hmac', x'00', 0 FROM hooks;
 INSERT INTO deliveries (provider, hook_id, delivery_key, event, headers, body, body_sha256, project_id, status,
     received_at)
-SELECT 'github', id, 'd', 'push', '{}', x'00', '', project_id, 'received', 0 FROM hooks;
+SELECT 'github', id, 'd', 'push', '{}', x'00', 'b' || id, 1 + (id % 100 = 0),
+    CASE WHEN id % 97 = 0 THEN 'failed' ELSE 'received' END, 0 FROM hooks;
+UPDATE deliveries SET protocol_id = 1 + id % :protocols;
 INSERT INTO gates (step_id, sha, name, state, summary, actor, evidence, updated_at)
 SELECT id, 'a', 'qa', 'passed', '', 'a', '{}', 0 FROM step_runs;
 INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description, status, policy,
@@ -67,6 +69,12 @@ SELECT 999999, value, 's', 'work', 'f', '', '[]', 'pending', 0, 0 FROM generate_
 INSERT INTO idempotency_keys (scope, key, request_sha256, status, headers, body, created_at)
 SELECT 's', 'k' || value, '', 200, '{}', x'00', value FROM generate_series(1, :rows);
 """
+
+
+def listed(tx: Tx, *, limit: int = 50, **filters: Any) -> Any:
+    named = dict.fromkeys(("project_id", "protocol_id", "status", "provider", "event")) | filters
+    return deliveries.page(tx, before=LATEST, limit=limit, **named)
+
 
 LISTS: dict[str, Callable[[Tx], Any]] = {
     "projects": lambda tx: projects.page(tx, only=None, after=0, limit=50),
@@ -118,6 +126,12 @@ LISTS: dict[str, Callable[[Tx], Any]] = {
     "tokens": lambda tx: tokens.by_hash(tx, "h5"),
     "a hook": lambda tx: deliveries.hook_by_key(tx, Provider.GITHUB, "k5"),
     "secrets of a hook": lambda tx: deliveries.hook_secrets(tx, 5),
+    "deliveries": listed,
+    "deliveries of a project": lambda tx: listed(tx, project_id=2, limit=2),
+    "deliveries of a protocol": lambda tx: listed(tx, protocol_id=7, status="failed"),
+    "deliveries in a status": lambda tx: listed(tx, status="failed", limit=2),
+    "the delivery that says the same": lambda tx: deliveries.twin(tx, deliveries.expect(tx, 5)),
+    "whether another one came since": lambda tx: deliveries.another_since(tx, deliveries.expect(tx, 5)),
     "a known delivery": lambda tx: deliveries.known(tx, Provider.GITHUB, 5, "d"),
     "old answers": lambda tx: idempotency.forget_before(tx, 2),
     "a stored answer": lambda tx: idempotency.find(tx, "s", "k5"),
