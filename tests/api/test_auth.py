@@ -41,7 +41,7 @@ ADMIN_ONLY = {
     ("POST", "/line/actions/resume"),
 }
 # Lists that are narrowed to the token's project instead of being closed.
-NARROWED = {"/projects", "/attempts", "/deliveries", "/events", "/queues", "/queues/jobs"}
+NARROWED = {"/projects", "/attempts", "/deliveries", "/events", "/events/stream", "/queues", "/queues/jobs"}
 BODIES = {
     "/projects": {"name": "new", "git_url": "https://github.com/a/b"},
     "/projects/{project_id}/protocols": {"description": "x"},

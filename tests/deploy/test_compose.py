@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.safety import require_for
-from shared.settings import VARIABLES, load_settings
+from shared.settings import FOREIGN_NAMES, VARIABLES, load_settings
 from tests.deploy.conftest import DEPLOY
 
 OURS = ("api", "webhooks", "worker")
@@ -133,9 +133,11 @@ def test_the_sandbox_is_never_switched_off(services: Services) -> None:
 
 def test_commented_settings_are_settings_too() -> None:
     known = {f"{PREFIX}{variable.name}" for variable in VARIABLES.values()}
-    for file in ("compose.yaml", ".env.example", "README.md", "Dockerfile"):
+    of_ci = set(re.findall(rf"{PREFIX}[A-Z_]+", (DEPLOY.parent / "scripts" / "ci" / "report.sh").read_text()))
+    assert of_ci <= known | {PREFIX + name for name in FOREIGN_NAMES}, "a service started with it would refuse it"
+    for file, more in (("compose.yaml", set()), (".env.example", set()), ("README.md", of_ci), ("Dockerfile", set())):
         named = set(re.findall(rf"{PREFIX}[A-Z_]+", (DEPLOY / file).read_text()))
-        assert {name.removesuffix("_FILE") for name in named} <= known, file
+        assert {name.removesuffix("_FILE") for name in named} <= known | more, file
 
 
 def test_there_is_no_default_password() -> None:
