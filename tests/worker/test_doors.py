@@ -100,6 +100,36 @@ async def test_a_token_that_was_used_is_taken_out_of_everything_that_is_told(sho
     assert shop.runtime.redactor.redact(f"it is {OWN}!") == "it is ***!"
 
 
+@pytest.mark.parametrize("url", [GITHUB, "git@github.com:a/b.git", "ssh://git@github.com/a/b.git"])
+async def test_a_forge_is_asked_with_the_token_also_where_git_goes_by_ssh(shop: Workshop, url: str) -> None:
+    doors = doors_of(shop, github_token=Secret(GENERAL))
+    assert await doors.forge_of(await project_at(shop, url)) is not None
+
+
+async def test_which_forge_it_is_says_the_project_and_else_the_setting(shop: Workshop) -> None:
+    await store(shop, OWN)
+    unknown = await project_at(shop, OTHER)
+    assert await shop.doors.forge_of(unknown) is None
+    assert "ci_provider" in shop.doors.without_forge(unknown)
+    named = doors_of(shop, forge_hosts=("git.example.org=gitlab",))
+    assert type(await named.forge_of(unknown)).__name__ == "GitLab"
+    await shop.change("UPDATE projects SET ci_provider = 'github'")
+    chosen = await project_at(shop, OTHER)
+    for doors in (shop.doors, named):
+        assert type(await doors.forge_of(chosen)).__name__ == "GitHub"
+
+
+@pytest.mark.parametrize("url", [GITHUB, OTHER, "/srv/a.git"])
+async def test_without_a_token_no_forge_is_asked_and_it_is_said_where_one_goes(shop: Workshop, url: str) -> None:
+    await shop.change("UPDATE projects SET ci_provider = 'gitlab'")
+    project = await project_at(shop, url)
+    # The general token is for hosts of its forge that the settings name, not for what a project says of itself.
+    doors = doors_of(shop, gitlab_token=Secret(GENERAL))
+    assert await doors.forge_of(project) is None
+    assert "forge_token" in doors.without_forge(project)
+    assert "DEKSDENFLOW_GITLAB_TOKEN" in doors.without_forge(project)
+
+
 async def test_the_agent_has_no_forge_token_in_its_arguments_environment_or_files(ground_floor: Path) -> None:
     play = conversation("execute step 01", {"command": "env"}, WAIT, {"answer": done()})
     async with open_workshop(ground_floor, play, github_token=Secret(GENERAL), step_timeout_s=60) as shop:

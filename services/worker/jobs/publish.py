@@ -1,5 +1,9 @@
 """Publishes a branch: pushes it, and keeps its draft PR or MR, the checklist there and our one comment up to date."""
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
 from services.worker.doors import Doors
 from services.worker.forge import Forge
 from services.worker.jobs.branch import reach
@@ -32,7 +36,7 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
     forge = await doors.forge_of(project)
     if forge is None:
         return PublishDone(sha=sha, pushed=True, note=f"{note} No PR was opened. {doors.without_forge(project)}")
-    story = await doors.database.read(_story, protocol.id)
+    story = _without_secrets(await doors.database.read(_story, protocol.id), doors.redactor.redact)
     pull = await _shown(lease, forge, story, sha)
     await lease.confirm()
     comment = await forge.comment(pull.number, comment=protocol.pr_comment, marker=story.marker, body=comment_of(story))
@@ -85,4 +89,16 @@ def _story(tx: Tx, protocol_id: int) -> Story:
         steps=present,
         gates=tuple(gate for step in present if step.head_sha for gate in steps.gates(tx, step.id, step.head_sha)),
         marker=marker_of(meta.instance(tx), protocol_id),
+    )
+
+
+def _without_secrets(story: Story, redact: Callable[[str], str]) -> Story:
+    """Taken out before the words are escaped, which would hide a secret from who looks for it."""
+    plan = None if story.plan is None else replace(story.plan, summary=redact(story.plan.summary))
+    return replace(
+        story,
+        protocol=replace(story.protocol, description=redact(story.protocol.description)),
+        plan=plan,
+        steps=tuple(replace(step, step_name=redact(step.step_name)) for step in story.steps),
+        gates=tuple(replace(gate, summary=redact(gate.summary)) for gate in story.gates),
     )

@@ -42,12 +42,15 @@ async def test_a_branch_that_somebody_else_moved_is_not_published_over_theirs(gr
         assert (await shop.protocol()).status == "blocked"
 
 
-@pytest.mark.parametrize("provider", FORGES)
+@pytest.mark.parametrize(
+    ("provider", "completion", "rest"),
+    [("github", "merge", "the merge."), ("gitlab", "merge", "the merge."), ("github", "steps", "nothing any more.")],
+)
 async def test_a_draft_is_opened_kept_up_to_date_and_ready_when_all_is_done(
-    provider: str, ground_floor: Path, monkeypatch: pytest.MonkeyPatch
+    provider: str, completion: str, rest: str, ground_floor: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with at_forge(provider, ground_floor, monkeypatch) as scene:
-        await scene.execute(completion="merge")
+        await scene.execute(completion=completion)
         await scene.publish()
         (pull,) = scene.repository.pulls.values()
         assert (pull.title, pull.draft, pull.base) == ("Do it. [protocol-0001]", True, "main")
@@ -59,7 +62,7 @@ async def test_a_draft_is_opened_kept_up_to_date_and_ready_when_all_is_done(
         await scene.work()
         assert not pull.draft
         assert "- [x] **01** Greet — completed" in pull.body
-        assert "Waits for: the merge." in pull.comments[0].body
+        assert f"Waits for: {rest}" in pull.comments[0].body
         assert (len(scene.repository.pulls), len(pull.comments)) == (1, 1)
         assert await scene.shop.events("pr_ready")
 
@@ -78,6 +81,19 @@ async def test_an_answer_that_is_lost_makes_nothing_twice(
         (pull,) = scene.repository.pulls.values()
         assert len(pull.comments) == 1
         assert (await scene.shop.protocol()).pr_number == 1
+
+
+async def test_no_secret_gets_into_the_words_of_a_pr(ground_floor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with at_forge("github", ground_floor, monkeypatch) as scene:
+        await scene.execute()
+        said = f"Say {TOKEN} and ghp_{'a1B2' * 6}"
+        await scene.shop.change("UPDATE step_runs SET step_name = ?", said)
+        await scene.shop.change("UPDATE plans SET summary = ?", said)
+        await scene.publish()
+        (pull,) = scene.repository.pulls.values()
+        assert pull.title == "Say *** and *** [protocol-0001]"
+        assert pull.body.count(r"Say \*\*\* and \*\*\*") == 2
+        assert "ghp" not in pull.body + pull.comments[0].body
 
 
 async def test_a_token_that_the_forge_refuses_blocks_with_what_to_do(
