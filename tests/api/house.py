@@ -68,7 +68,9 @@ class House:
         return await self.database.read(look)
 
     async def project(self, name: str = "shop", **fields: Any) -> int:
-        body = {"name": name, "git_url": f"https://github.com/acme/{name}.git"} | fields
+        # What publishes by itself would queue jobs beside those that a test asks for.
+        policy = {"open_pr": "asked"} | fields.pop("policy", {})
+        body = {"name": name, "git_url": f"https://github.com/acme/{name}.git", "policy": policy} | fields
         answer = await self.client.post("/projects", json=body, headers=ADMIN)
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
