@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.api import docs
 from services.api.auth import Gate
 from services.api.body import StrictBody
+from services.api.console.door import console_router
 from services.api.desk import Desk
 from services.api.feed import Feed
 from services.api.routes import (
@@ -40,7 +41,7 @@ from shared.settings import Settings
 from shared.web.front import put_front
 from shared.web.health import database_check, health_routes, redis_check
 from shared.web.metrics import HttpMeter, metrics_route, new_registry
-from shared.web.peers import Peers
+from shared.web.peers import FailureLimit, Peers
 from shared.web.problems import problem_handlers
 from shared.workflow.door import Workflow
 
@@ -76,6 +77,7 @@ def create_app(
     document = docs.Document()
     desk = Desk(settings, database, flow, vault)
     feed = Feed(database, queue)
+    limit = FailureLimit()
     app = Litestar(
         route_handlers=[
             root,
@@ -84,6 +86,7 @@ def create_app(
             *health_routes({"database": database_check(database), "redis": redis_check(queue)}),
             metrics_route(registry, settings.api_token),
             *docs.docs_routes(document),
+            console_router(settings, database, vault, limit),
         ],
         dependencies={
             "desk": Provide(lambda: desk, sync_to_thread=False, use_cache=True),
@@ -91,7 +94,7 @@ def create_app(
         },
         lifespan=[_reading(feed)],
         state=State({"feed": feed}),
-        middleware=[Gate(settings, database)],
+        middleware=[Gate(settings, database, limit)],
         dto=StrictBody,
         return_dto=None,
         exception_handlers=problem_handlers(),

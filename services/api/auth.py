@@ -41,7 +41,7 @@ class Gate:
     def __init__(self, settings: Settings, database: Database, limit: FailureLimit | None = None) -> None:
         token = settings.api_token
         self._admin_hash = None if token is None else hash_token(token.reveal())
-        self._names = LOCAL_NAMES | {name for name in [_host_of(settings.public_url)] if name}
+        self._names = LOCAL_NAMES | {name for name in [host_of(settings.public_url)] if name}
         self._database = database
         self._limit = limit or FailureLimit()
 
@@ -114,16 +114,11 @@ class Gate:
         A page of somebody else's, open in a browser here, reaches us under a name of its own (DNS rebinding), or
         sends a form across: both show in headers that no page can set.
         """
-        name = _host_of(f"//{connection.headers.get('host', '')}")
-        if name not in self._names:
-            raise Forbidden(
-                f"The host name {name!r} is not known here; without DEKSDENFLOW_API_TOKEN only this machine is served.",
-                type="unknown-host",
-            )
+        demand_known_host(connection, self._names)
         if connection.scope["method"] in SAFE_METHODS:  # pyright: ignore[reportGeneralTypeIssues]  an HTTP scope
             return
         origin = connection.headers.get("origin")
-        foreign = origin is not None and _host_of(origin) not in self._names
+        foreign = origin is not None and host_of(origin) not in self._names
         if foreign or connection.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
             raise Forbidden("Another site's page may not ask for changes here.", type="foreign-origin")
 
@@ -135,7 +130,18 @@ def _refuse_project_token(connection: Connection, project_id: int) -> None:
     # Another project: the handler finds nothing.
 
 
-def _host_of(url: str | None) -> str:
+def demand_known_host(connection: Connection, names: frozenset[str]) -> None:
+    """Refuse a host name that is none of ours, under which a foreign page may have reached us (DNS rebinding)."""
+    name = host_of(f"//{connection.headers.get('host', '')}")
+    if name not in names:
+        raise Forbidden(
+            f"The host name {name!r} is not known here; without DEKSDENFLOW_API_TOKEN only this machine is served.",
+            type="unknown-host",
+        )
+
+
+def host_of(url: str | None) -> str:
+    """The host name in a URL; empty when there is none."""
     try:
         return urlsplit(url or "").hostname or ""
     except ValueError:

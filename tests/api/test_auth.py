@@ -59,9 +59,10 @@ BODIES = {
 
 
 def routes(house: House) -> list[tuple[str, str]]:
-    """Every method and path of the app but those that answer everybody and those of the other service."""
+    """Every method and path of the app but those that answer everybody, the other service's, and the console's own."""
     found = [(method.upper(), path) for path, method, _ in handlers_of(house.app)]
-    shut = [(method, path) for method, path in found if path not in OPEN and not path.startswith("/webhooks")]
+    elsewhere = ("/webhooks", "/console")
+    shut = [(method, path) for method, path in found if path not in OPEN and not path.startswith(elsewhere)]
     return [(method, path) for method, path in shut if method != "OPTIONS" and path != "/metrics"]
 
 
@@ -140,7 +141,11 @@ async def test_what_is_admin_only_is_marked_so(house: House) -> None:
     def marked(handler: HTTPRouteHandler) -> bool:
         return bool(handler.opt.get("admin"))
 
-    found = {(method.upper(), path) for path, method, handler in handlers_of(house.app) if marked(handler)}
+    found = {
+        (method.upper(), path)
+        for path, method, handler in handlers_of(house.app)
+        if marked(handler) and not path.startswith("/console")
+    }
     assert {each for each in found if each[0] != "OPTIONS"} == ADMIN_ONLY
 
 

@@ -15,6 +15,7 @@ from shared.repository.database import Tx
 from shared.schemas import names
 from shared.schemas.answers import JobAnswer, ProjectAnswer, SyncAnswer
 from shared.schemas.policy import Policy, merged
+from shared.schemas.records import Project
 from shared.schemas.requests import ChangeProject, CreateProject, Models, Nothing, PolicyChanges, set_fields
 from shared.schemas.statuses import Provider
 from shared.settings import Settings
@@ -32,17 +33,7 @@ async def register_project(
     """Register a repository, and queue the setup job that clones it and checks its base branch."""
 
     def verb(unit: Unit) -> ProjectAnswer:
-        project = projects.register_project(
-            unit,
-            name=data.name,
-            git_url=data.git_url,
-            base_branch=data.base_branch,
-            ci_provider=Provider(data.ci_provider) if data.ci_provider else _forge_of(data.git_url, desk.settings),
-            default_models=data.default_models.chosen(),
-            policy=merged(Policy(), data.policy.changes()),
-            **_where(desk.settings),
-        )
-        return showing.project(unit.tx, project)
+        return showing.project(unit.tx, register(unit, data, desk.settings))
 
     return await desk.act(request, verb, status=201, location="/projects")
 
@@ -116,6 +107,20 @@ async def sync_project(
         return SyncAnswer(jobs=tuple(showing.job(job) for job in sync.sync_project(unit, project_id)))
 
     return await desk.act(request, verb, status=202)
+
+
+def register(unit: Unit, data: CreateProject, settings: Settings) -> Project:
+    """Register what was asked for; a forge that was not named is known by the host."""
+    return projects.register_project(
+        unit,
+        name=data.name,
+        git_url=data.git_url,
+        base_branch=data.base_branch,
+        ci_provider=Provider(data.ci_provider) if data.ci_provider else _forge_of(data.git_url, settings),
+        default_models=data.default_models.chosen(),
+        policy=merged(Policy(), data.policy.changes()),
+        **_where(settings),
+    )
 
 
 def _where(settings: Settings) -> dict[str, Any]:

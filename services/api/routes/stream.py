@@ -59,7 +59,7 @@ async def stream_events(  # noqa: PLR0917  Litestar passes by name
     Each message's `id` is the event's, its data the event as `GET /events` shows it. A comment comes every 15 s.
     """
     wanted = Wanted(project_id, protocol_id, step_id, frozenset(event_type or ()))
-    return await open_stream(request.user, desk.database, feed, wanted, _place(last_event_id, after))
+    return await open_stream(request.user, desk.database, feed, wanted, place_of(last_event_id, after))
 
 
 async def open_stream(caller: Caller, database: Database, feed: Feed, wanted: Wanted, after: int | None) -> Stream:
@@ -82,7 +82,7 @@ async def stream_attempt(
 
     Each message's `id` is the place in the attempt's event file behind it. `end` comes when the attempt is over.
     """
-    return await open_transcript(request.user, desk, feed, attempt_id, _place(last_event_id, after) or 0)
+    return await open_transcript(request.user, desk, feed, attempt_id, place_of(last_event_id, after) or 0)
 
 
 async def open_transcript(caller: Caller, desk: Desk, feed: Feed, attempt_id: int, place: int) -> Stream:
@@ -146,8 +146,8 @@ def _frame(kind: str, place: int, data: bytes) -> bytes:
     return f"id: {place}\n{name}data: ".encode() + data + b"\n\n"
 
 
-def _place(last_event_id: str | None, after: int | None) -> int | None:
-    """A browser's own word goes first: it knows where it was cut."""
+def place_of(last_event_id: str | None, after: int | None) -> int | None:
+    """Where a stream goes on; a browser's own word goes first: it knows where it was cut."""
     if not last_event_id:
         return after
     if not (last_event_id.isascii() and last_event_id.isdecimal() and int(last_event_id) <= LAST_ID):

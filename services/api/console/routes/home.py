@@ -1,0 +1,87 @@
+"""The first page: what needs somebody, what runs now, and the newest of everything."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from litestar import get
+from litestar.di import NamedDependency
+
+from services.api import showing
+from services.api.attempt_files import Part, read_part
+from services.api.auth import ApiRequest
+from services.api.console.pages import Page, Pages, live
+from services.api.desk import LAST_ID, Desk
+from shared.repository import deliveries, overview
+from shared.repository.database import Row, Tx
+from shared.schemas.transcript import Item, read_item
+
+SHOWN: Final = 10
+TAIL_BYTES: Final = 32_768
+
+
+@get("/")
+async def show_home(request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages]) -> Page:
+    """What needs you, what runs now, protocols, deliveries, and the queue."""
+    scope = request.user.project_id
+
+    def read(tx: Tx) -> dict[str, Any]:
+        line = showing.line(tx)
+        return {
+            "live": live(tx),
+            "line": line,
+            "needs": needs_you(tx, scope),
+            "running": overview.running(tx, scope, limit=SHOWN),
+            "protocols": overview.protocols(tx, scope, before=LAST_ID, limit=2 * SHOWN),
+            "deliveries": [showing.delivery(each) for each in _deliveries(tx, scope)],
+            "any_project": bool(overview.projects(tx, scope, after=0, limit=1)),
+        }
+
+    found = await desk.database.read(read)
+    said = await asyncio.to_thread(last_words, desk.settings.workspaces_dir, found["running"])
+    return pages.show(request, "home.html", said=said, **found)
+
+
+def needs_you(tx: Tx, scope: int | None) -> Sequence[Row]:
+    """What waits for a person."""
+    return overview.waiting(tx, scope, limit=2 * SHOWN)
+
+
+def last_words(workspaces: Path, running: Sequence[Row]) -> dict[int, str]:
+    """What each agent did or said last, in one line, by the id of its attempt."""
+    return {each["id"]: _last_word(workspaces, each["directory"]) for each in running}
+
+
+def _last_word(workspaces: Path, directory: str | None) -> str:
+    piece = read_part(workspaces, directory, Part.EVENTS, offset=0, limit=TAIL_BYTES, tail=True)
+    for line in reversed(piece.text.splitlines() if piece else ()):
+        item = read_item(line.encode(), 0)
+        if item is not None and (words := _in_words(item)):
+            return words
+    return ""
+
+
+def _in_words(item: Item) -> str:
+    match item.kind:
+        case "command":
+            return f"$ {_first_line(item.text)}"
+        case "patch":
+            return ", ".join(f"{kind} {path}" for kind, path in item.files[:3])
+        case "message" | "reasoning" | "search" | "tool" | "warning" | "error":
+            return _first_line(item.text)
+        case _:
+            return ""
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:200]
+
+
+def _deliveries(tx: Tx, scope: int | None) -> Sequence[Any]:
+    return deliveries.page(
+        tx, project_id=scope, protocol_id=None, status=None, provider=None, event=None, before=LAST_ID, limit=SHOWN
+    )
+
+
+ROUTES = [show_home]

@@ -1,0 +1,204 @@
+"""Projects: the list, the form that registers one, one with its setup and policy, and the form of a new protocol."""
+
+from typing import Any, Final
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from services.api import showing
+from services.api.auth import ApiRequest
+from services.api.console import forms
+from services.api.console.forms import Typed
+from services.api.console.pages import ROOT, Page, Pages, live, wants_data
+from services.api.console.routes.acting import done
+from services.api.desk import LAST_ID, Desk
+from services.api.params import ProjectId
+from services.api.routes.projects import register
+from shared.errors import Refusal
+from shared.repository import deliveries, overview, tokens
+from shared.repository.database import Tx
+from shared.schemas.requests import CreateProject, OpenProtocol
+from shared.web.problems import problem_of, request_id
+from shared.workflow import find, protocols
+from shared.workflow.unit import Unit
+
+SHOWN: Final = 50
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    "careful": {"progression": "manual", "plan_approval": True, "judged_by": "qa_and_approval"},
+    "balanced": {
+        "progression": "auto",
+        "plan_approval": True,
+        "judged_by": "qa",
+        "auto_qa_after_exec": True,
+        "auto_fix": 1,
+    },
+    "alone": {
+        "progression": "auto",
+        "plan_approval": False,
+        "judged_by": "qa",
+        "auto_qa_after_exec": True,
+        "auto_fix": 2,
+    },
+}
+
+
+@get("/projects")
+async def list_projects(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], after: FromQuery[int] = 0
+) -> Page:
+    """All projects that the caller may see."""
+    scope = request.user.project_id
+
+    def read(tx: Tx) -> dict[str, Any]:
+        rows = overview.projects(tx, scope, after=min(max(after, 0), LAST_ID), limit=SHOWN + 1)
+        return {
+            "projects": rows[:SHOWN],
+            "more": rows[SHOWN - 1]["id"] if len(rows) > SHOWN else None,
+            "live": live(tx),
+        }
+
+    return pages.show(request, "projects.html", **await desk.database.read(read))
+
+
+@get("/projects/new", opt={"admin": True}, sync_to_thread=False)
+def new_project(request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages]) -> Page:
+    """The form that registers a repository."""
+    return _project_form(request, desk, pages, {})
+
+
+@post("/projects/new", opt={"admin": True}, status_code=200)
+async def register_project(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages]
+) -> Response[Any]:
+    """Register it, and go to its page."""
+    typed = await _typed(request)
+
+    def registered(unit: Unit) -> int:
+        return register(unit, forms.read(CreateProject, _project_fields(typed)), desk.settings).id
+
+    try:
+        project_id = await desk.flow.run(request.user, registered)
+    except Refusal as refusal:
+        if wants_data(request):
+            raise
+        return _project_form(request, desk, pages, typed, refusal)
+    return done(request, pages, f"{ROOT}/projects/{project_id}", leave=True)
+
+
+@get("/projects/{project_id:int}")
+async def show_project(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], project_id: ProjectId
+) -> Page:
+    """One project: its setup, its protocols, its policy, and who may come in."""
+    scope = request.user.project_id
+
+    def read(tx: Tx) -> dict[str, Any]:
+        record = find.project(tx, scope, project_id)
+        hooks = deliveries.hooks_of(tx, project_id) if scope is None else ()
+        return {
+            "project": showing.project(tx, record),
+            "protocols": overview.protocols(tx, project_id, before=LAST_ID, limit=SHOWN),
+            "hooks": [showing.hook(tx, hook, desk.settings.public_url) for hook in hooks],
+            "tokens": [showing.token(each) for each in tokens.of_project(tx, project_id)] if scope is None else [],
+            "live": live(tx, project_id=project_id),
+        }
+
+    return pages.show(request, "project.html", **await desk.database.read(read))
+
+
+@get("/projects/{project_id:int}/protocols/new")
+async def new_protocol(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], project_id: ProjectId
+) -> Page:
+    """The form of a new task."""
+    return await _protocol_form(request, desk, pages, project_id, {"plan": "on"})
+
+
+@post("/projects/{project_id:int}/protocols/new", status_code=200)
+async def open_protocol(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], project_id: ProjectId
+) -> Response[Any]:
+    """Open the protocol, start its planning if that is wished, and go to its page."""
+    typed = await _typed(request)
+
+    def opened(unit: Unit) -> int:
+        data = forms.read(OpenProtocol, _protocol_fields(typed))
+        forms.demand(typed, "description", "say what is to be done.")
+        protocol = protocols.open_protocol(
+            unit,
+            project_id,
+            protocol_name=data.protocol_name,
+            description=data.description,
+            base_branch=data.base_branch,
+            model=data.model,
+            policy_changes=data.policy.changes(),
+        )
+        if typed.get("plan") == "on":
+            protocols.start_protocol(unit, protocol.id)
+        return protocol.id
+
+    try:
+        protocol_id = await desk.flow.run(request.user, opened)
+    except Refusal as refusal:
+        if wants_data(request):
+            raise
+        return await _protocol_form(request, desk, pages, project_id, typed, refusal)
+    return done(request, pages, f"{ROOT}/protocols/{protocol_id}", leave=True)
+
+
+def _project_form(request: ApiRequest, desk: Desk, pages: Pages, typed: Typed, refusal: Refusal | None = None) -> Page:
+    settings = desk.settings
+    return pages.show(
+        request,
+        "project_new.html",
+        status=refusal.http_status if refusal else 200,
+        typed=typed,
+        problem=problem_of(refusal, request_id(request)) if refusal else None,
+        hosts=sorted(settings.forges),
+        local=bool(settings.allow_local_repos),
+        models={"planning": settings.model_planning, "exec": settings.model_exec, "qa": settings.model_qa},
+    )
+
+
+async def _protocol_form(
+    request: ApiRequest, desk: Desk, pages: Pages, project_id: int, typed: Typed, refusal: Refusal | None = None
+) -> Page:
+    scope = request.user.project_id
+    project = await desk.database.read(lambda tx: showing.project(tx, find.project(tx, scope, project_id)))
+    return pages.show(
+        request,
+        "protocol_new.html",
+        status=refusal.http_status if refusal else 200,
+        typed=typed,
+        problem=problem_of(refusal, request_id(request)) if refusal else None,
+        project=project,
+    )
+
+
+async def _typed(request: ApiRequest) -> dict[str, str]:
+    return {name: str(value) for name, value in (await request.form()).items()}
+
+
+def _project_fields(typed: Typed) -> dict[str, Any]:
+    policy = dict(PRESETS.get(typed.get("preset", ""), {}))
+    contexts = forms.lines(typed.get("required_contexts", ""))
+    if contexts:
+        policy["required_contexts"] = contexts
+    policy |= {name: typed[name] for name in ("completion", "open_pr") if typed.get(name)}
+    models = {role: typed[role] for role in ("planning", "exec", "qa") if typed.get(role)}
+    named = {name: typed.get(name, "").strip() for name in ("name", "git_url", "base_branch", "ci_provider")}
+    return {**named, "default_models": models, "policy": policy}
+
+
+def _protocol_fields(typed: Typed) -> dict[str, Any]:
+    policy: dict[str, Any] = {}
+    if typed.get("progression"):
+        policy["progression"] = typed["progression"]
+    if typed.get("plan_approval"):
+        policy["plan_approval"] = typed["plan_approval"] == "yes"
+    named = {name: typed.get(name, "").strip() for name in ("protocol_name", "base_branch", "model")}
+    return {**named, "description": typed.get("description", ""), "policy": policy}
+
+
+ROUTES = [list_projects, new_project, register_project, show_project, new_protocol, open_protocol]
