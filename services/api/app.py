@@ -22,6 +22,7 @@ from services.api.feed import Feed
 from services.api.routes import (
     access,
     attempts,
+    attention,
     deliveries,
     events,
     hooks,
@@ -60,6 +61,7 @@ ROUTES = [
     *queues.ROUTES,
     *line.ROUTES,
     *stream.ROUTES,
+    *attention.ROUTES,
 ]
 
 

@@ -33,6 +33,7 @@ TAGS = {
     "attempts": "Every life of a Codex process, its files and its diff.",
     "events": "What happened, append-only.",
     "deliveries": "What forges and CI jobs sent, and what became of it.",
+    "attention": "Why things move or do not, what waits for somebody, and who is told.",
     "queue": "Background work.",
     "access": "Tokens, secrets and webhook addresses of a project.",
     "service": "Health, metrics, documentation.",

@@ -218,6 +218,7 @@ CREATE UNIQUE INDEX one_running_writer_per_branch ON jobs (protocol_id)
 CREATE INDEX jobs_to_dispatch ON jobs (priority, run_at, id) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (project_id) WHERE state = 'running';
 CREATE INDEX jobs_of_protocol ON jobs (protocol_id, id);
+CREATE INDEX open_jobs_of_protocol ON jobs (protocol_id) WHERE state IN ('queued', 'running');
 CREATE INDEX jobs_of_step ON jobs (step_id) WHERE step_id IS NOT NULL;
 CREATE INDEX jobs_of_project ON jobs (project_id, id);
 CREATE INDEX jobs_of_project_by_state ON jobs (project_id, state, id);
@@ -324,6 +325,7 @@ CREATE TABLE events (
 
 CREATE INDEX events_of_project ON events (project_id, id);
 CREATE INDEX events_of_protocol ON events (protocol_id, id);
+CREATE INDEX moves_of_protocol ON events (protocol_id, id) WHERE entity = 'protocol' AND to_status IS NOT NULL;
 CREATE INDEX events_of_step ON events (step_id, id) WHERE step_id IS NOT NULL;
 
 CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
@@ -345,6 +347,7 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 CREATE INDEX projects_of_repository ON projects (repository_id);
 CREATE INDEX protocols_of_project ON protocol_runs (project_id, id);
+CREATE INDEX protocols_unfinished ON protocol_runs (id) WHERE finished_at IS NULL;
 CREATE INDEX steps_of_commit ON step_runs (head_sha) WHERE head_sha IS NOT NULL;
 CREATE INDEX attempts_to_commit ON attempts (head_sha) WHERE head_sha IS NOT NULL;
 CREATE INDEX attempts_from_commit ON attempts (start_sha) WHERE start_sha IS NOT NULL;

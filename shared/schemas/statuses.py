@@ -204,6 +204,25 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Awaited(StrEnum):
+    """Whom or what something waits for; with the first four it moves."""
+
+    WORKER = "worker"
+    AGENT = "agent"
+    CI = "ci"
+    TIME = "time"
+    NOBODY = "nobody"
+    PERSON = "person"
+    QUOTA = "quota"
+    LINE = "line"
+    MERGE = "merge"
+
+    @property
+    def moves(self) -> bool:
+        """Whether work on it is under way or comes by itself, without anybody's help."""
+        return self in {Awaited.WORKER, Awaited.AGENT, Awaited.CI, Awaited.TIME}
+
+
 class GateName(StrEnum):
     """The evidence that a step can need."""
 
