@@ -61,7 +61,7 @@ class Taker:
         if claim is not None:
             self.taken.append(job_id)
             await self._flow.run(
-                Caller(self._name), release, job_id, claim.job.token, DeliveryDone(status=DeliveryStatus.RECEIVED)
+                Caller(self._name), release, job_id, claim.job.token, DeliveryDone(said=None, reason="crowd")
             )
 
 
