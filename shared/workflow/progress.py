@@ -136,7 +136,8 @@ def block(unit: Unit, protocol: Protocol, trigger: ProtocolTrigger, reason: Reas
             reason=reason,
             **metadata,
         )
-    if protocol.reason is Reason.QA_UNAVAILABLE and reason is Reason.STEP_FAILED:
+    unjudged = any(step.phase is Phase.INCONCLUSIVE for step in steps.of_protocol(unit.tx, protocol.id))
+    if protocol.reason is Reason.QA_UNAVAILABLE and reason is Reason.STEP_FAILED and not unjudged:
         # The step that could not be judged has failed since: what removes that is something else.
         return save_protocol(unit, replace(protocol, reason=reason))
     return remember_cause(unit, protocol, reason)
