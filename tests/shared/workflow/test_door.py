@@ -13,8 +13,8 @@ from shared.repository.database import Database, open_database
 from shared.schemas.policy import Policy
 from shared.schemas.records import Job, Protocol
 from shared.settings import load_settings
-from shared.workflow.door import STOP, Silence, Workflow, rules_of
-from shared.workflow.jobs import claim_job
+from shared.workflow.door import NEWS, STOP, Silence, Workflow, rules_of
+from shared.workflow.jobs import claim_job, mend_times
 from shared.workflow.projects import register_project
 from shared.workflow.protocols import cancel_protocol, open_protocol, pause_protocol, resume_protocol, start_protocol
 from shared.workflow.unit import Caller, Rules
@@ -114,7 +114,17 @@ async def test_a_running_job_hears_that_it_shall_stop(flow: Workflow, bell: Bell
     job = await the_job(flow, protocol)
     await flow.run(Caller("worker"), claim_job, job.id, job.dispatch, "w1")
     await flow.run(ALICE, cancel_protocol, protocol.id)
-    assert bell.said == [(STOP, str(job.id))]
+    assert [each for each in bell.said if each[0] == STOP] == [(STOP, str(job.id))]
+
+
+async def test_whoever_shows_what_happens_is_told_once_of_each_verb_that_says_something(flow: Workflow, bell: Bell):
+    protocol = await a_protocol(flow)
+    bell.said.clear()
+    await flow.run(ALICE, cancel_protocol, protocol.id)
+    assert bell.said == [(NEWS, "")]
+    bell.said.clear()
+    await flow.run(ALICE, mend_times)
+    assert bell.said == []
 
 
 async def test_of_two_that_cancel_at_once_one_is_told_that_it_is_over(flow: Workflow):
