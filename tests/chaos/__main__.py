@@ -22,6 +22,16 @@ TOLD = (
     "late_result",
     "quota_parked",
     "quota_lifted",
+    "delivery_applied",
+    "delivery_ignored",
+    "ci_failed",
+    "step_repair_enqueued",
+    "diverged",
+    "branch_adopted",
+    "pr_opened",
+    "pr_merged",
+    "mr_merged",
+    "synced",
 )
 POINTS_IN_A_ROW = 2
 
@@ -63,6 +73,7 @@ def summary(outcome: Outcome, seed: int) -> Table:
     table.columns[1].justify = "right"
     _rows(table, "runs", outcome.ended)
     table.add_row("  of four steps with the real Codex", str(outcome.real))
+    table.add_row("  of four steps at a forge", str(outcome.at_forge))
     _rows(table, "kills", outcome.kills)
     _rows(table, "other faults", outcome.faults)
     _rows(table, "what people did", outcome.controls)

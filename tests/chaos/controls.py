@@ -4,6 +4,8 @@ import random
 from collections import Counter
 from typing import Any
 
+from tests.chaos import outside
+from tests.chaos.outside import Place
 from tests.chaos.runs import Caller, Run
 
 # What is wished for one run; a run of each kind in its turn. Most go on untouched or are only held up.
@@ -19,7 +21,9 @@ WISHES: tuple[tuple[str, ...], ...] = (
     ("cancel job", "cancel job"),
     ("pause drain", "pause interrupt"),
 )
-KINDS = tuple(sorted({wish for wishes in WISHES for wish in wishes} | {"retry job", "retry latest", "resume"}))
+AT_FORGE = {"adopt branch", "reset branch", "trigger ci"}
+MENDING = {"retry job", "retry latest", "resume"}
+KINDS = tuple(sorted({wish for wishes in WISHES for wish in wishes} | MENDING | AT_FORGE))
 # These settle a step without an accepted execution; the run is then no longer one of four steps.
 WITHOUT_WORK = frozenset({"cancel step", "skip step"})
 # These ask for one more execution of a step that had one.
@@ -35,6 +39,8 @@ BODIES = {
     "reject step": {"feedback": "Say it better."},
     "skip step": {"reason": "Not needed."},
 }
+# To cancel others costs a PR or a look at it, which nobody would do again.
+OF_AGENTS = {"plan_protocol_job", "execute_step_job", "run_quality_job"}
 OPEN = {"planning", "planned", "running"}
 
 
@@ -92,8 +98,8 @@ class Hand:
         return told
 
     async def _cancel_job(self) -> bool:
-        listed = await self._caller.ask("GET", f"/queues/jobs?protocol_run_id={self._run.protocol_id}&limit=5")
-        going = [job for job in listed if job["status"] in {"queued", "running"}]
+        listed = await self._caller.ask("GET", f"/queues/jobs?protocol_run_id={self._run.protocol_id}&limit=20")
+        going = [job for job in listed if job["status"] in {"queued", "running"} and job["job_type"] in OF_AGENTS]
         return bool(going) and await self._tell("cancel job", f"/queues/jobs/{going[0]['id']}/actions/cancel")
 
     async def _mend(self, reason: str) -> bool:
@@ -102,8 +108,8 @@ class Hand:
             return False
         if self._rest > 0:
             return True
-        listed = await self._caller.ask("GET", f"/queues/jobs?protocol_run_id={self._run.protocol_id}&limit=5")
-        ended = [job["id"] for job in listed if job["status"] == "cancelled"]
+        listed = await self._caller.ask("GET", f"/queues/jobs?protocol_run_id={self._run.protocol_id}&limit=20")
+        ended = [job["id"] for job in listed if job["status"] == "cancelled" and job["job_type"] in OF_AGENTS]
         if reason == "step_failed" and self._chance.random() < 0.4:
             await self._tell("retry latest", f"{self._run.path}/actions/retry_latest")
         elif ended:
@@ -116,3 +122,56 @@ class Hand:
             self._run.told[what] += 1
             self._done[what] += 1
         return accepted
+
+
+class HandAtForge(Hand):
+    """One person at a run whose branch is at a forge: meddles there too, and answers for what others do."""
+
+    def __init__(self, caller: Caller, run: Run, place: Place, chance: random.Random, done: Counter[str]) -> None:
+        super().__init__(caller, run, chance, done)
+        self._place = place
+        self._wish = outside.WISHES[run.number // 3 % len(outside.WISHES)]
+        self._visit = chance.randrange(5, 60)
+
+    async def look(self, protocol: Any) -> bool:
+        status, reason = protocol["status"], protocol["reason"]
+        if status == "blocked" and reason in {"diverged", "pr_closed", "step_failed"} and self._place.meddled:
+            await self._answer(reason)
+            return True
+        if protocol["phase"] == "awaiting_merge":
+            self._place.merge()
+        self._visit -= 1
+        if status == "running" and self._visit <= 0 and self._wish.what and await self._meddle(protocol["branch"]):
+            self._wish = outside.Wish("", self._wish.then)
+        return await super().look(protocol)
+
+    async def _meddle(self, branch: str) -> bool:
+        match self._wish.what:
+            case "stray":
+                if not self._place.stray(branch):
+                    return False
+                self._run.told["commit of a stranger"] += 1
+                return True
+            case "close":
+                return self._place.close()
+            case _:
+                body = {"workflow": "ci.yml"} if self._place.repository.provider == "github" else {}
+                return await self._tell("trigger ci", f"{self._run.path}/actions/trigger_ci", body)
+
+    async def _answer(self, reason: str) -> None:
+        """What is too early is told again at the next look."""
+        self._visit -= 1
+        if self._visit > 0:
+            return
+        self._visit = 3
+        match reason, self._wish.then:
+            case "pr_closed", _:
+                self._place.reopen()
+            case "step_failed", _:
+                await self._tell("retry latest", f"{self._run.path}/actions/retry_latest")
+            case _, "adopt branch":
+                await self._tell("adopt branch", f"{self._run.path}/actions/adopt", {"sha": self._place.theirs[-1]})
+            case _, "reset branch":
+                await self._tell("reset branch", f"{self._run.path}/actions/reset")
+            case _, wish:
+                await self._tell(wish, f"{self._run.path}/actions/cancel")

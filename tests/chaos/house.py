@@ -20,20 +20,25 @@ from services.local.demo.check import agent_processes
 from services.local.scripted_model import ScriptedModel, parse_script
 from shared.repository.database import Database, open_database
 from shared.workflow.unit import Rules
-from tests.chaos.controls import KINDS, Hand
+from tests.chaos import outside
+from tests.chaos.controls import KINDS, Hand, HandAtForge
 from tests.chaos.mains import clock_of
 from tests.chaos.names import OUT_OF_REACH, all_points, points
+from tests.chaos.outside import Outside
 from tests.chaos.programs import Keeper, Program, free_port
-from tests.chaos.runs import SECRET, TOKEN, Caller, Forge, Stuck
+from tests.chaos.runs import SECRET, TOKEN, Caller, Pings, Stuck
 from tests.chaos.storm import FAULTS, Storm
 from tests.chaos.verdict import all_four, at_rest, of_all, of_run
 from tests.fakes import codex_fake
+from tests.fakes.forge import FakeForge
 from tests.fakes.redis_server import RedisServer
 from tests.waiting import eventually
 
 FAKE = Path(codex_fake.__file__)
 CODEX = Path(codex_cli_bin.bundled_codex_path())
 PROJECT_CONCURRENCY = 2
+# Every so many-th run is at a forge.
+AT_FORGE = 3
 # What the services say in their logs when a fault has reached them.
 FELT = {
     "the database was full": r"database or disk is full",
@@ -60,17 +65,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     # So long may nothing new be told of a run, until it counts as stuck.
     patience_s: float = 60.0
     # After so long it begins nothing more, and what was not reached is told.
-    most_s: float = 1200.0
+    most_s: float = 1320.0
 
 
 class Outcome(msgspec.Struct, kw_only=True):
     """What came of it; `wrong` is empty when every promise was kept.
 
-    `full` runs executed all of their four steps, `real` are those of them with the real Codex.
+    `full` runs executed all of their four steps, `real` are those of them with the real Codex, `at_forge` those
+    whose branch was at one.
     """
 
     full: int = 0
     real: int = 0
+    at_forge: int = 0
     ended: Counter[str] = msgspec.field(default_factory=Counter)
     seconds: float = 0.0
     kills: Counter[str] = msgspec.field(default_factory=Counter)
@@ -86,8 +93,8 @@ async def weather(plan: Plan, tell: Callable[[str], None]) -> Outcome:
     """Everything, in a folder that is kept when something was wrong."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     with RedisServer() as redis:
-        async with ScriptedModel(parse_script(_play())) as model:
-            house = House(plan, folder, redis, model.base_url, tell)
+        async with ScriptedModel(parse_script(_play())) as model, FakeForge(folder / "forges") as forge:
+            house = House(plan, folder, redis, model.base_url, forge, tell)
             outcome = await house.stand()
     if outcome.wrong:
         outcome.wrong.append(f"everything is kept in {folder}")
@@ -108,7 +115,7 @@ def missed(
         ),
         *(f"the failpoint {name} is within reach: take it off the list" for name in out_of_reach if fired[name]),
         *(f"nobody did this: {kind}" for kind in KINDS if not controls[kind]),
-        *(f"this did not happen: {kind}" for kind in FAULTS if not faults[kind]),
+        *(f"this did not happen: {kind}" for kind in (*FAULTS, *outside.KINDS) if not faults[kind]),
     ]
 
 
@@ -116,7 +123,13 @@ class House:
     """One storm; used once."""
 
     def __init__(
-        self, plan: Plan, folder: Path, redis: RedisServer, model_url: str, tell: Callable[[str], None]
+        self,
+        plan: Plan,
+        folder: Path,
+        redis: RedisServer,
+        model_url: str,
+        forge: FakeForge,
+        tell: Callable[[str], None],
     ) -> None:
         self.plan = plan
         self.outcome = Outcome()
@@ -131,7 +144,7 @@ class House:
             (folder / name).mkdir()
         (folder / "clock").write_text("0")
         names = ("api", "webhooks", "worker-1", "worker-2")
-        environment = self._environment(model_url)
+        environment = self._environment(model_url) | forge.environment
         programs = [Program(name, folder, environment) for name in names]
         self._keeper = Keeper(programs, points(), random.Random(chance.random()), thorough=plan.thorough)
         self._keeper.spares = self._ahead
@@ -144,13 +157,14 @@ class House:
             random.Random(chance.random()),
             plan.every_s,
         )
-        self._chance = random.Random(chance.random())
+        webhooks = f"http://127.0.0.1:{self._webhooks}"
+        self._outside = Outside(forge, webhooks, random.Random(chance.random()))
+        self._pings = Pings(webhooks)
         self._began = time.monotonic()
         self._begun = 0
         self._calm = False
 
     async def stand(self) -> Outcome:
-        forge = Forge(f"http://127.0.0.1:{self._webhooks}")
         self._keeper.start()
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -159,14 +173,16 @@ class House:
                 tasks = [
                     asyncio.create_task(self._keep()),
                     asyncio.create_task(self._storm.blow(until=lambda: self._calm)),
-                    asyncio.create_task(forge.send(2.0)),
+                    asyncio.create_task(self._pings.send(2.0)),
+                    asyncio.create_task(self._outside.blow(until=lambda: self._calm)),
+                    asyncio.create_task(self._outside.live()),
                 ]
                 lanes = [self._lane(database) for _ in range(self.plan.at_once)]
                 tasks.append(asyncio.create_task(self._progress()))
                 done = await asyncio.gather(*lanes, return_exceptions=True)
                 self.outcome.wrong.extend(repr(each) for each in done if isinstance(each, BaseException))
                 self._calm = True
-                await self._to_rest(tasks, forge, database)
+                await self._to_rest(tasks, database)
         finally:
             for task in tasks:
                 task.cancel()
@@ -174,7 +190,7 @@ class House:
             self.outcome.wrong.extend(repr(each) for each in results if isinstance(each, Exception))
             await asyncio.to_thread(self._keeper.stop)
             await self._caller.close()
-            await forge.close()
+            await self._pings.close()
         self._sum_up()
         return self.outcome
 
@@ -186,8 +202,14 @@ class House:
             number, share = self._begun, (self.plan.real, self.plan.runs)
             real = number * share[0] // share[1] > (number - 1) * share[0] // share[1]
             try:
-                run = await self._caller.begin(number, self._folder, real=real, by_hand=number % 4 == 0)
-                hand = Hand(self._caller, run, random.Random(f"{self.plan.seed}/{number}"), self.outcome.controls)
+                place = self._outside.place(number) if number % AT_FORGE == 1 else None
+                run = await self._caller.begin(number, self._folder, real=real, by_hand=number % 4 == 0, place=place)
+                chance, done = random.Random(f"{self.plan.seed}/{number}"), self.outcome.controls
+                hand = (
+                    HandAtForge(self._caller, run, place, chance, done)
+                    if place
+                    else Hand(self._caller, run, chance, done)
+                )
                 status = await self._caller.ended(run, hand.look)
             except Stuck as stuck:
                 self.outcome.wrong.append(str(stuck))
@@ -198,6 +220,7 @@ class House:
             full = all_four(run, status)
             self.outcome.full += full
             self.outcome.real += full and real
+            self.outcome.at_forge += full and place is not None
             self.outcome.ended["four steps" if full else f"{status}, not all steps"] += 1
             if wrong:
                 self.outcome.wrong.extend(wrong)
@@ -216,18 +239,20 @@ class House:
         return self.plan.thorough and (few or bool(self._missed()))
 
     def _missed(self) -> list[str]:
-        return missed(self._keeper.fired, self.outcome.controls, self._storm.faults)
+        return missed(self._keeper.fired, self.outcome.controls, self._storm.faults + self._outside.seen)
 
     async def _keep(self) -> None:
         while True:
             self._keeper.look(arm=not self._calm)
             await asyncio.sleep(0.03)
 
-    async def _to_rest(self, tasks: "list[asyncio.Task[None]]", forge: Forge, database: Database) -> None:
+    async def _to_rest(self, tasks: "list[asyncio.Task[None]]", database: Database) -> None:
         """After the storm: what was received is done, and nothing is left."""
         await tasks[1]
+        await tasks[3]
         tasks[2].cancel()
         await asyncio.gather(tasks[2], return_exceptions=True)
+        await self._outside.forge.post.delivered()
 
         async def done() -> bool:
             def look(tx) -> bool:
@@ -238,7 +263,9 @@ class House:
         if not self.outcome.wrong:
             with suppress(TimeoutError):
                 await eventually(done, within=30)
-        self.outcome.wrong.extend(await of_all(database, self._folder, forge.acknowledged))
+        acknowledged = [*self._pings.acknowledged, *self._outside.acknowledged]
+        self.outcome.wrong.extend(await of_all(database, self._folder, acknowledged))
+        self.outcome.wrong.extend(self._outside.wrong(self._folder))
 
         def counts(tx) -> dict[str, int]:
             rows = tx.rows("SELECT event_type, count(*) AS count FROM events GROUP BY event_type")
@@ -249,7 +276,8 @@ class House:
     def _sum_up(self) -> None:
         outcome = self.outcome
         outcome.seconds = time.monotonic() - self._began
-        outcome.kills, outcome.fired, outcome.faults = self._keeper.kills, self._keeper.fired, self._storm.faults
+        outcome.kills, outcome.fired = self._keeper.kills, self._keeper.fired
+        outcome.faults = self._storm.faults + self._outside.seen
         logs = "".join(program.log.read_text(errors="replace") for program in self._keeper.programs)
         outcome.felt.update({what: len(re.findall(text, logs)) for what, text in FELT.items()})
         outcome.wrong = [*self._keeper.wrong, *outcome.wrong]
@@ -262,7 +290,8 @@ class House:
     async def _progress(self) -> None:
         names = all_points()
         while True:
-            kills, faults, controls = self._keeper.kills, self._storm.faults, self.outcome.controls
+            kills, faults = self._keeper.kills, self._storm.faults + self._outside.seen
+            controls = self.outcome.controls
             self._tell(
                 f"{time.monotonic() - self._began:5.0f} s  runs {self.outcome.full}/{self.plan.runs}"
                 f"  kills {kills.total()}/{self.plan.kills}  faults {faults.total()}  controls {controls.total()}"
@@ -285,6 +314,7 @@ class House:
             "WORKER_HOST": "127.0.0.1",
             "WORKER_PORT": 0,
             "ALLOW_LOCAL_REPOS": "true",
+            "GITHUB_TOKEN": outside.GITHUB_TOKEN,
             "CODEX_BIN": program,
             "CODEX_SANDBOX": "off",
             "MODEL_BASE_URL": model_url,

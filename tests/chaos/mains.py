@@ -8,6 +8,7 @@ grow, and `small` while no file of the worker may grow beyond a few kilobytes.
 
 import asyncio
 import contextlib
+import os
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +24,7 @@ from shared.queue import Queue
 from shared.redaction import Redactor
 from shared.repository import meta
 from shared.repository.database import Database, open_database, wall_clock
-from shared.runtime import Runtime, run_service
+from shared.runtime import NETWORK, Runtime, run_service
 from shared.security import Vault, load_or_create_key
 from shared.settings import Settings
 from shared.web.server import announce, serve, stop_on_signals
@@ -41,6 +42,7 @@ PACE = Pace(
     unanswered_s=1.0,
     patience_s=5.0,
     mark_s=1.0,
+    sync_s=4.0,
 )
 # As the pace: minutes of waiting for a quota would leave no time for anything else.
 QUOTA_MS = 1500
@@ -90,7 +92,8 @@ async def opened(folder: Path, name: str, settings: Settings, redactor: Redactor
         flow = Workflow(database, queue, rules_in_bad_weather(settings))
         blowing = asyncio.create_task(weather(folder, name, database))
         try:
-            yield Runtime(settings, redactor, database, queue, Vault(key), flow)
+            network = {name: os.environ[name] for name in NETWORK if name in os.environ}
+            yield Runtime(settings, redactor, database, queue, Vault(key), flow, network)
         finally:
             blowing.cancel()
             await asyncio.gather(blowing, return_exceptions=True)

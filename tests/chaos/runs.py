@@ -14,11 +14,14 @@ from uuid import uuid4
 import httpx
 import msgspec
 
+from tests.chaos.outside import GITHUB_TOKEN, Place
 from tests.worker.git.stage import Origin
 
 TOKEN = "a-token-for-these-tests-0123456789"
 SECRET = "a-secret-for-these-tests-0123456789"
 STEPS = 4
+# At a forge: CI is waited for, a red one is repaired, and for every second run the merge is waited for.
+AT_FORGE = {"progression": "auto", "auto_qa_on_ci": True, "auto_fix": 10, "ci_settle_s": 1}
 AT_REST = {"completed", "blocked", "failed", "cancelled"}
 
 
@@ -26,7 +29,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One protocol run: whose agent it has, and whether its steps were planned or added by hand.
 
     `told` counts the control actions that were accepted for it, `steps` those that settled a step without its work or
-    asked for its work again, by its index.
+    asked for its work again, by its index. Its branch grew from `base`; `place` is where it lives at a forge.
     """
 
     number: int
@@ -36,8 +39,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     protocol_id: int
     branch: str
     origin: Path
+    base: str = "main"
+    place: Place | None = None
     told: Counter[str] = msgspec.field(default_factory=Counter)
     steps: dict[int, Counter[str]] = msgspec.field(default_factory=dict)
+    repairs: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -69,7 +75,7 @@ class Caller:
     async def may(self, path: str, body: dict[str, Any] | None = None) -> bool:
         """Whether the action was accepted; what is too early or too late for it is no error."""
         status, answer = await self._ask("POST", path, body, None)
-        if status >= 400 and status not in {404, 409}:
+        if status >= 400 and status not in {404, 409, 412}:
             raise AssertionError(f"POST {path}: {status} {answer}")
         return status < 400
 
@@ -90,21 +96,28 @@ class Caller:
                 raise Stuck(f"{method} {path} was not answered: {said}")
             await asyncio.sleep(0.1)
 
-    async def begin(self, number: int, folder: Path, *, real: bool, by_hand: bool) -> Run:
+    async def begin(self, number: int, folder: Path, *, real: bool, by_hand: bool, place: Place | None = None) -> Run:
         """A new project with an origin of its own, and its run, started by the project's own token."""
-        origin = Origin(folder / "origins" / str(number))
-        await asyncio.to_thread(origin.commit, {"README.md": f"# Sample {number}\n"})
+        origin = place.repository.origin if place else Origin(folder / "origins" / str(number))
+        policy: dict[str, Any] = {"progression": "auto", "auto_qa_after_exec": True}
+        if place is None:
+            await asyncio.to_thread(origin.commit, {"README.md": f"# Sample {number}\n"})
+        else:
+            policy = AT_FORGE | {"completion": "merge" if number % 4 < 2 else "steps"}
         project = await self.ask(
             "POST",
             "/projects",
             {
                 "name": f"sample-{number}",
-                "git_url": origin.url,
+                "git_url": place.repository.git_url if place else origin.url,
                 "base_branch": "main",
-                "policy": {"progression": "auto", "auto_qa_after_exec": True},
+                "policy": policy,
                 "default_models": {} if real else dict.fromkeys(("planning", "exec", "qa"), "fake"),
-            },
+            }
+            | ({"ci_provider": place.repository.provider} if place else {}),
         )
+        if place is not None:
+            await self._connect(project["id"], place)
         protocol = await self.ask("POST", f"/projects/{project['id']}/protocols", {"description": "Four parts."})
         path = f"/protocols/{protocol['id']}"
         if by_hand:
@@ -119,7 +132,19 @@ class Caller:
             protocol_id=protocol["id"],
             branch=protocol["branch"],
             origin=origin.bare,
+            base=place.base if place else "main",
+            place=place,
         )
+
+    async def _connect(self, project_id: int, place: Place) -> None:
+        """Its token, where no setting has it, and its hook; one whose secret was lost on its way is made once more."""
+        if place.token != GITHUB_TOKEN:
+            await self.ask("PUT", f"/projects/{project_id}/secrets/forge_token", {"value": place.token})
+        hooks, body = f"/projects/{project_id}/hooks", {"provider": place.repository.provider}
+        made = await self.ask("POST", hooks, body)
+        while made["secret"] is None:
+            made = await self.ask("POST", hooks, body)
+        place.hooked(made["url"], made["secret"])
 
     async def _start(self, project_id: int, path: str, body: dict[str, Any]) -> None:
         """By a token that is made for it and revoked again; one whose text was lost on its way is made once more."""
@@ -156,12 +181,13 @@ class Caller:
         lines = [f"  {e['event_type']} {e['from_status']}→{e['to_status']} {e['metadata']}" for e in reversed(events)]
         steps = [(s["status"], s["phase"], s["reason"]) for s in await self.ask("GET", f"{run.path}/steps")]
         told = "\n".join(lines)
-        head = f"run {run.number} ({dict(run.told)}) is {protocol['status']}/{protocol['reason']}"
+        there = f" at {run.place.repository.url}" if run.place else ""
+        head = f"run {run.number}{there} ({dict(run.told)}) is {protocol['status']}/{protocol['reason']}"
         return f"{head}, {steps}:\n{told}"
 
 
-class Forge:
-    """Sends deliveries, each again until it is acknowledged; `acknowledged` are their keys."""
+class Pings:
+    """Sends deliveries about nothing, each again until it is acknowledged; `acknowledged` are their keys."""
 
     def __init__(self, base_url: str) -> None:
         self.acknowledged: list[str] = []
@@ -177,7 +203,7 @@ class Forge:
             await asyncio.sleep(every_s)
 
     async def _deliver(self, key: str) -> None:
-        body = json.dumps({"zen": "Keep it logically awesome.", "hook_id": 1}).encode()
+        body = json.dumps({"zen": "Keep it logically awesome.", "hook_id": int(key, 16)}).encode()
         headers = {
             "x-github-event": "ping",
             "x-github-delivery": key,

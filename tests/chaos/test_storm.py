@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.house import Plan, weather
 
-SHORT = Plan(seed=2026, runs=4, kills=18, real=2, at_once=4, every_s=0.7, patience_s=60)
+SHORT = Plan(seed=2026, runs=4, kills=10, real=2, at_once=4, every_s=0.6, patience_s=60)
 
 
 @pytest.mark.timeout(240)

@@ -3,20 +3,25 @@
 import fcntl
 import hashlib
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+from shared.schemas.statuses import PullState
 from shared.workflow import line
 from shared.workflow.protocols import cancel_protocol, pause_protocol, resume_protocol, run_next_step
+from tests.chaos import outside
 from tests.chaos.controls import KINDS
 from tests.chaos.house import missed
-from tests.chaos.names import all_points
+from tests.chaos.names import OUT_OF_REACH, all_points
+from tests.chaos.outside import Outside, Place
 from tests.chaos.runs import STEPS, Run
 from tests.chaos.storm import FAULTS
-from tests.chaos.verdict import all_four, commits, held, rows_of
+from tests.chaos.verdict import all_four, at_forge, commits, held, rows_of, whole
 from tests.fakes import codex_fake
+from tests.fakes.forge import Asked, FakeForge
 from tests.shared.workflow.ground import Ground
 from tests.worker.git.stage import Origin
 
@@ -142,15 +147,90 @@ def test_a_commit_that_nobody_accepted_is_seen_unless_something_was_cancelled(tm
 
 
 def test_what_the_long_storm_did_not_reach_is_named() -> None:
-    fired, controls, faults = (Counter(dict.fromkeys(names, 1)) for names in (all_points(), KINDS, FAULTS))
+    kinds = (*FAULTS, *outside.KINDS)
+    fired, controls, faults = (Counter(dict.fromkeys(names, 1)) for names in (all_points(), KINDS, kinds))
     assert missed(fired, controls, faults, ()) == []
     assert missed(fired, controls, faults, ["pump_due"]) == [
         "the failpoint pump_due is within reach: take it off the list"
     ]
-    del fired["once_rung"], controls["cancel run"], faults["clock"]
+    del fired["once_rung"], controls["cancel run"], faults["clock"], faults["PR merged"]
     assert missed(fired, controls, faults, ()) == [
         "nobody died at the failpoint once_rung",
         "nobody did this: cancel run",
         "this did not happen: clock",
+        "this did not happen: PR merged",
     ]
-    assert len(missed(fired, controls, faults, ["once_rung"])) == 2
+    assert len(missed(fired, controls, faults, ["once_rung"])) == 3
+    assert set(OUT_OF_REACH) <= set(all_points())
+
+
+def a_place(folder: Path) -> tuple[FakeForge, Place]:
+    forge = FakeForge(folder)
+    place = Outside(forge, "http://127.0.0.1:1", random.Random(1)).place(2)
+    place.repository.commit({"a": "a"}, branch="0001-x")
+    return forge, place
+
+
+def test_a_second_pr_and_a_second_comment_are_seen(tmp_path: Path) -> None:
+    ground = Ground()
+    run = a_run(tmp_path)
+    ground.planned(STEPS)
+    _, place = a_place(tmp_path)
+    assert at_forge(ground.tx, run, place, "completed") == ["it has 0 PRs"]
+    pull = place.repository.open("0001-x")
+    place.repository.comment(1, "We are there.", mine=True)
+    assert at_forge(ground.tx, run, place, "completed") == ["its PR is open at the forge, and None here"]
+    ground.sql("UPDATE protocol_runs SET pr_number = 1, pr_state = ?", PullState.OPEN)
+    assert at_forge(ground.tx, run, place, "completed") == []
+    place.repository.comment(1, "We are there.", mine=True)
+    place.repository.open("0001-x")
+    wrong = at_forge(ground.tx, run, place, "completed")
+    assert wrong[0] == "it has 2 PRs"
+    assert wrong[1].startswith("#1 has the comments")
+    assert pull.state == "open"
+
+
+def test_a_repair_of_what_was_not_red_is_seen(tmp_path: Path) -> None:
+    ground = Ground()
+    step = ground.executed(STEPS)
+    _, place = a_place(tmp_path)
+    place.red.add("a" * 40)
+    for sha in ("a" * 40, "a" * 40, "b" * 40):
+        ground.sql(
+            "INSERT INTO events (protocol_id, step_id, event_type, entity, actor, metadata, created_at)"
+            " VALUES (1, ?, 'step_repair_enqueued', 'job', 'w', json_object('sha', ?), 1)",
+            step.id,
+            sha,
+        )
+    wrong = at_forge(ground.tx, a_run(tmp_path), place, "cancelled")
+    assert wrong == [f"{'a' * 40} was repaired 2 times", f"{'b' * 40} was repaired and is not red"]
+
+
+def test_a_token_at_another_host_or_in_a_log_is_seen(tmp_path: Path) -> None:
+    forge = FakeForge(tmp_path / "forges")
+    there = Outside(forge, "http://127.0.0.1:1", random.Random(1))
+    token = there.place(3).token
+    forge.asked.append(Asked("gitlab.com", "GET", "/x", {}, {"private-token": token}, b""))
+    (tmp_path / "worker-1.log").write_text("fine")
+    assert there.wrong(tmp_path) == []
+    forge.asked.append(Asked("evil.test", "GET", "/x", {}, {"private-token": token}, b""))
+    (tmp_path / "worker-1.log").write_text(f"it is {token}")
+    assert len(there.wrong(tmp_path)) == 2
+
+
+def test_a_delivery_that_has_its_effect_twice_or_never_is_seen() -> None:
+    ground = Ground()
+    ground.sql(
+        "INSERT INTO deliveries (provider, delivery_key, event, headers, body_sha256, status, received_at, body)"
+        " VALUES ('github', 'k1', 'ping', '{}', 'x', 'duplicate', 1, x'')"
+    )
+    assert whole(ground.tx, ["k1"]) == []
+    assert whole(ground.tx, ["k2"]) == ["delivery k2 was acknowledged and is not there"]
+    ground.sql("UPDATE deliveries SET status = 'received'")
+    assert len(whole(ground.tx, [])) == 2
+    for _ in range(2):
+        ground.sql(
+            "INSERT INTO events (delivery_id, event_type, entity, actor, metadata, created_at)"
+            " VALUES (1, 'delivery_applied', 'delivery', 'w', '{}', 1)"
+        )
+    assert "delivery 1 had its effect 2 times" in whole(ground.tx, [])

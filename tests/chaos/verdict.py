@@ -12,6 +12,7 @@ from services.worker.codex.leftovers import RUN_VARIABLE, scope_of
 from shared.repository.database import Database, Tx
 from shared.workflow.unit import Rules
 from tests.chaos.controls import ONCE_MORE, WITHOUT_WORK
+from tests.chaos.outside import THEIRS, Place
 from tests.chaos.runs import STEPS, Run
 from tests.shared.workflow.invariants import broken
 from tests.worker.git.stage import plain_git
@@ -34,6 +35,9 @@ class Wrote(msgspec.Struct, frozen=True):
 async def of_run(run: Run, status: str, database: Database, rules: Rules, workspaces: Path) -> list[str]:
     """What is wrong with a run that ended; the invariants are those of the whole database at this instant."""
     wrong = await database.read(broken, rules)
+    if run.place is not None:
+        run.repairs.update(await database.read(_repairs, run))
+        wrong.extend(await database.read(at_forge, run, run.place, status))
     wrong.extend(await database.read(rows_of, run, status))
     shas = await database.read(_accepted, run)
     wrong.extend(commits(run, status, shas))
@@ -55,7 +59,7 @@ def all_four(run: Run, status: str) -> bool:
 async def of_all(database: Database, folder: Path, acknowledged: list[str]) -> list[str]:
     """What is wrong in the end."""
     wrong = [f"two at once: {file.read_text()}" for file in sorted((folder / "overlaps").iterdir())]
-    wrong.extend(await database.read(_whole, acknowledged))
+    wrong.extend(await database.read(whole, acknowledged))
     wrong.extend(await database.read(held))
     return wrong
 
@@ -77,9 +81,10 @@ def _mark_of(pid: int) -> str:
 def _due(run: Run, status: str, index: int) -> tuple[int, int]:
     """How often a step must and may have been executed and accepted, for all that people did to it."""
     told = run.steps.get(index, Counter[str]())
-    most = 1 + sum(told[each] for each in ONCE_MORE)
-    least = 0 if status == "cancelled" or WITHOUT_WORK & told.keys() else most
-    return least, most
+    sure, maybe = run.repairs.get(index, (0, 0))
+    due = 1 + sum(told[each] for each in ONCE_MORE) + sure
+    least = 0 if status == "cancelled" or WITHOUT_WORK & told.keys() else due
+    return least, due + maybe
 
 
 def _open_jobs(tx: Tx, run: Run) -> list[dict[str, object]]:
@@ -89,6 +94,55 @@ def _open_jobs(tx: Tx, run: Run) -> list[dict[str, object]]:
             (run.protocol_id,),
         )
     )
+
+
+def _repairs(tx: Tx, run: Run) -> dict[int, tuple[int, int]]:
+    """By step: how often a red commit had it repaired, and how often one failed it, so that it may be done again."""
+    rows = tx.rows(
+        "SELECT step_runs.step_index, sum(event_type = 'step_repair_enqueued') AS sure,"
+        " sum(event_type = 'step_failed' AND events.reason = 'ci_failed') AS maybe FROM events"
+        " JOIN step_runs ON step_runs.id = events.step_id WHERE events.protocol_id = ? GROUP BY step_index",
+        (run.protocol_id,),
+    )
+    return {row["step_index"]: (row["sure"], row["maybe"]) for row in rows}
+
+
+def at_forge(tx: Tx, run: Run, place: Place, status: str) -> list[str]:
+    """What is wrong with a run's PR, and with what the forge's words led to."""
+    return list(_pull_now(tx, run, place, status))
+
+
+def _pull_now(tx: Tx, run: Run, place: Place, status: str) -> Iterator[str]:
+    pulls = list(place.repository.pulls.values())
+    # The push of who was not let in is no PR either.
+    least = status == "completed" and not place.theirs
+    if not least <= len(pulls) <= 1:
+        yield f"it has {len(pulls)} PRs"
+    for pull in pulls:
+        comments = [comment for comment in pull.comments if comment.mine]
+        if not least <= len(comments) <= 1:
+            yield f"#{pull.number} has the comments {comments}"
+    (now,) = tx.rows("SELECT pr_number, pr_state, head_sha FROM protocol_runs WHERE id = ?", (run.protocol_id,))
+    there = pulls[-1].state if pulls else None
+    # One that is over is not looked at any more.
+    if now["pr_state"] != there and (status == "completed" and not place.closed):
+        yield f"its PR is {there} at the forge, and {now['pr_state']} here"
+    once = tx.rows(
+        "SELECT event_type, count(*) AS count FROM events WHERE protocol_id = ? AND event_type IN"
+        " ('pr_opened', 'pr_ready', 'pr_merged', 'mr_merged', 'protocol_completed') GROUP BY event_type",
+        (run.protocol_id,),
+    )
+    yield from (f"{row['event_type']} was said {row['count']} times" for row in once if row["count"] > 1)
+    repaired = Counter(
+        row["sha"]
+        for row in tx.rows(
+            "SELECT metadata ->> 'sha' AS sha FROM events WHERE protocol_id = ?"
+            " AND event_type = 'step_repair_enqueued'",
+            (run.protocol_id,),
+        )
+    )
+    yield from (f"{sha} was repaired {count} times" for sha, count in repaired.items() if count > 1)
+    yield from (f"{sha} was repaired and is not red" for sha in repaired if sha not in place.red)
 
 
 def rows_of(tx: Tx, run: Run, status: str) -> list[str]:
@@ -156,16 +210,21 @@ def commits(run: Run, status: str, accepted: list[tuple[int, str]]) -> Iterator[
     """
     branch = f"refs/heads/{run.branch}"
     there = plain_git(run.origin, "rev-parse", "--verify", "--quiet", branch, check=False)
-    log = plain_git(run.origin, "log", "--reverse", "--format=%H %s", f"main..{branch}").splitlines() if there else []
+    log = (
+        plain_git(run.origin, "log", "--reverse", "--format=%H %s", f"{run.base}..{branch}").splitlines()
+        if there
+        else []
+    )
     ours = [(sha, subject) for sha, _, subject in (line.partition(" ") for line in log)]
-    work = [sha for sha, subject in ours if not subject.endswith("/00]")]
+    work = [sha for sha, subject in ours if not subject.endswith("/00]") and not (run.place and subject == THEIRS)]
     indices = [index for index, _ in accepted]
     if indices != sorted(indices):
         yield f"the accepted executions are {accepted}"
     yield from _counted(run, status, Counter(indices), "accepted executions")
     shas = [sha for _, sha in accepted]
-    cancels = sum(count for told, count in run.told.items() if told.startswith("cancel"))
-    if [sha for sha in work if sha in shas] != shas or len(work) - len(shas) > cancels:
+    # What was pushed and not told yet when a stranger went on from there is nobody's either.
+    lost = sum(count for told, count in run.told.items() if told.startswith("cancel") or told == "adopt branch")
+    if [sha for sha in work if sha in shas] != shas or len(work) - len(shas) > lost:
         yield f"the origin has {ours}, accepted were {accepted}"
     for index in range(1, STEPS + 1):
         text = plain_git(run.origin, "show", f"{branch}:step-{index:02d}.txt", check=False)
@@ -238,17 +297,28 @@ def held(tx: Tx) -> list[str]:
     return wrong
 
 
-def _whole(tx: Tx, acknowledged: list[str]) -> list[str]:
+def whole(tx: Tx, acknowledged: list[str]) -> list[str]:
     wrong = [f"integrity: {row}" for row in tx.rows("PRAGMA integrity_check") if row["integrity_check"] != "ok"]
     stored = Counter(row["delivery_key"] for row in tx.rows("SELECT delivery_key FROM deliveries"))
     wrong.extend(f"delivery {key} was acknowledged and is not there" for key in acknowledged if not stored[key])
     wrong.extend(f"delivery {key} is there {count} times" for key, count in stored.items() if count > 1)
     wrong.extend(
-        f"delivery {row['id']} has {row['count']} jobs that succeeded"
+        f"delivery {row['id']}, {row['status']}, has {row['count']} jobs that succeeded"
         for row in tx.rows(
-            "SELECT deliveries.id, count(jobs.id) AS count FROM deliveries LEFT JOIN jobs ON jobs.delivery_id ="
-            " deliveries.id AND jobs.state = 'succeeded' GROUP BY deliveries.id"
+            "SELECT deliveries.id, deliveries.status, count(jobs.id) AS count FROM deliveries"
+            " LEFT JOIN jobs ON jobs.delivery_id = deliveries.id AND jobs.state = 'succeeded' GROUP BY deliveries.id"
         )
-        if row["count"] != 1
+        if row["count"] != (row["status"] != "duplicate")
+    )
+    wrong.extend(
+        f"delivery {row['delivery_id']} had its effect {row['count']} times"
+        for row in tx.rows(
+            "SELECT delivery_id, count(*) AS count FROM events WHERE event_type IN ('delivery_applied',"
+            " 'delivery_ignored') GROUP BY delivery_id HAVING count > 1"
+        )
+    )
+    wrong.extend(
+        f"delivery {row['id']} is {row['status']}: {row['reason']}"
+        for row in tx.rows("SELECT id, status, reason FROM deliveries WHERE status IN ('received', 'failed')")
     )
     return wrong
