@@ -132,6 +132,7 @@ async def test_a_pr_that_was_closed_is_left_as_it_is(ground_floor: Path, monkeyp
         await scene.publish()
         (pull,) = scene.repository.pulls.values()
         scene.repository.close(1)
+        pull.sha = "0" * 40  # an older commit than ours
         before = pull.body
         await scene.publish()
         assert (len(scene.repository.pulls), pull.body, pull.state) == (1, before, "closed")
