@@ -1,6 +1,6 @@
 """SQL of the tables projects and secrets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shared.repository.database import Tx, as_json
 from shared.schemas.records import Project, Secret
@@ -54,11 +54,26 @@ def unlearned(tx: Tx) -> Sequence[Project]:
     return tx.load_all(Project, "SELECT * FROM projects WHERE repository_id IS NULL ORDER BY id")
 
 
+def of_path(tx: Tx, path: str) -> Sequence[Project]:
+    """The projects whose URL holds this path, in whatever case."""
+    return tx.load_all(
+        Project, "SELECT * FROM projects WHERE instr(lower(git_url), lower(?)) > 0 ORDER BY id", (path,)
+    )
+
+
 def page(tx: Tx, *, only: int | None, after: int, limit: int) -> Sequence[Project]:
     """Projects by id above `after`; `only` narrows to one."""
     if only is None:
         return tx.load_all(Project, "SELECT * FROM projects WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
     return tx.load_all(Project, "SELECT * FROM projects WHERE id = ? AND id > ? LIMIT ?", (only, after, limit))
+
+
+def names(tx: Tx, project_ids: Iterable[int]) -> dict[int, str]:
+    """The names of these projects by id."""
+    rows = tx.rows(
+        "SELECT id, name FROM projects WHERE id IN (SELECT value FROM json_each(?))", (as_json(list(project_ids)),)
+    )
+    return {row["id"]: row["name"] for row in rows}
 
 
 def save(tx: Tx, project: Project) -> Project | None:

@@ -79,7 +79,10 @@ def _of_bare_url(tx: Tx, provider: Provider, said: Said) -> list[Project]:
     found: list[Project] = []
     if repository is not None and repository.id is not None and provider is not Provider.CI:
         found += [each for each in projects.of_repository(tx, repository.id) if each.ci_provider is provider]
-    if repository is not None:
+    if repository is not None and repository.id is None and repository.full_name is not None:
+        # A CI job knows the path of its repository, but seldom its id.
+        found += [each for each in projects.of_path(tx, repository.full_name) if is_named(each, repository)]
+    elif repository is not None:
         found += [each for each in projects.unlearned(tx) if is_named(each, repository)]
     if not found and said.protocol_id is not None and (run := protocols.get(tx, said.protocol_id)):
         found += [projects.expect(tx, run.project_id)]

@@ -64,6 +64,17 @@ def test_an_equal_branch_and_commit_of_another_repository_is_a_strangers(
     assert ignored(ground, ground.pull_word(ground.of(step)), repository=repository, hook_id=hook)
 
 
+@pytest.mark.parametrize("learned", [None, "7"])
+@pytest.mark.parametrize("name", ["octo/demo", "OCTO/Demo"])
+def test_a_ci_job_that_knows_its_repository_by_path_alone_is_heard_at_the_bare_url(learned: str | None, name: str):
+    ground = ForgeGround(repository_id=learned)
+    step = ground.executed_here(ci_settle_s=0)
+    word = ground.ci_word(step.head_sha, FAIL, branch=ground.of(step).branch)
+    told = ground.deliver(word, repository=Repository(id=None, full_name=name), provider=Provider.CI)
+    assert told.status == "applied"
+    assert ground.ci_state(step) == "failed"
+
+
 def test_two_projects_with_equal_branches_are_told_apart_by_their_repository(ground: ForgeGround):
     step = ground.executed_here(ci_settle_s=0)
     other = ground.project("other", ci_provider=Provider.GITHUB, git_url="https://github.com/octo/other.git")
