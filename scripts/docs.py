@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the state diagram, the settings and the routes."""
+"""Writes the generated parts of the documentation: the state diagram, the settings, the routes and the commands."""
 
 import asyncio
 import re
@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT))
 
 from services.api.app import create_app  # noqa: E402  the tree is not installed, so its path comes first
 from services.api.openapi import complete  # noqa: E402  likewise
+from services.cli.app import build  # noqa: E402  likewise
+from services.cli.ending import Exit  # noqa: E402  likewise
 from shared.redaction import Redactor  # noqa: E402  likewise
 from shared.runtime import open_runtime  # noqa: E402  likewise
 from shared.settings import load_settings, settings_table  # noqa: E402  likewise
@@ -33,6 +35,17 @@ webhook service and the worker have `GET /health`, `GET /health/ready` and `GET 
 `POST /webhooks/{github,gitlab,ci}/{hook_key}`.
 
 """
+COMMANDS = """\
+# The command line
+
+Written by `make docs` from `deksdenflow --help`. Every command that asks the server also takes `--json`, which prints
+the answers of the API instead of text, and `--api`, the address of the server.
+
+## Exit codes
+
+| code | what it tells |
+|---|---|
+"""
 
 
 def generated() -> dict[Path, str]:
@@ -43,6 +56,7 @@ def generated() -> dict[Path, str]:
         readme: drawn.sub(lambda _: block().strip(), readme.read_text(encoding="utf-8")),
         ROOT / "deploy" / "SETTINGS.md": SETTINGS + settings_table(),
         ROOT / "services" / "api" / "ROUTES.md": ROUTES + asyncio.run(_routes()),
+        ROOT / "services" / "cli" / "COMMANDS.md": COMMANDS + _commands(),
     }
 
 
@@ -60,6 +74,15 @@ async def _routes() -> str:
             for method, operation in operations.items()
         ]
     return "\n".join(" ".join(line.split()) for line in lines) + "\n"
+
+
+def _commands() -> str:
+    codes = "".join(f"| {code.value} | {code.meaning} |\n" for code in Exit)
+    told = build().generate_docs(heading_level=2)
+    _, _, pages = told.partition("## Table of Contents")
+    contents = pages[pages.index("**Give work") :]
+    once = re.sub(r"\*\*With every command\*\*:\n\n(\* .*\n)+\n?", "", contents)
+    return f"{codes}\n## Commands\n\n{once.strip()}\n"
 
 
 def main() -> None:

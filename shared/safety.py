@@ -41,20 +41,25 @@ def _demand_credentials(service: Service, settings: Settings) -> None:
     missing = " and ".join(f"{PREFIX}{name}" for name, value in sorted(needed.items()) if value is None)
     if missing:
         raise StartupError(f"{missing} must be set when {PREFIX}ENV is {settings.env!r} (it may stay unset in local)")
+    flaws = secret_flaws(settings)
+    if settings.failpoint:
+        flaws.append(f"{PREFIX}FAILPOINT is for crash tests in local")
+    if flaws:
+        raise StartupError("; ".join(flaws))
+
+
+def secret_flaws(settings: Settings) -> list[str]:
+    """What is wrong with the tokens, keys and passwords that are set, a sentence each."""
     tokens = {
         "API_TOKEN": settings.api_token,
         "WEBHOOK_TOKEN": settings.webhook_token,
         "WEBHOOK_TOKEN_PREVIOUS": settings.webhook_token_previous,
     }
-    flaws = [
+    return [
         *(f"{PREFIX}{name} {flaw}" for name, token in tokens.items() if token and (flaw := _token_flaw(token))),
         *_key_flaws(settings),
         *_redis_flaws(settings),
     ]
-    if settings.failpoint:
-        flaws.append(f"{PREFIX}FAILPOINT is for crash tests in local")
-    if flaws:
-        raise StartupError("; ".join(flaws))
 
 
 def _token_flaw(token: Secret) -> str:
@@ -67,7 +72,9 @@ def _token_flaw(token: Secret) -> str:
 
 
 def _key_flaws(settings: Settings) -> list[str]:
-    text = settings.secret_key.reveal() if settings.secret_key else ""
+    if settings.secret_key is None:
+        return []
+    text = settings.secret_key.reveal()
     if len(text) >= MIN_KEY_CHARS and len(set(text)) >= MIN_KEY_ALPHABET and not _is_well_known(text):
         return []
     return [f"{PREFIX}SECRET_KEY is too easy to guess; make one with: openssl rand -hex 32"]

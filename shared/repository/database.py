@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -249,6 +249,28 @@ def _check_version() -> None:
             f"SQLite {sqlite3.sqlite_version} can corrupt a database that several processes write; 3.51.3 is needed"
         )
         raise StartupError(message)
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """A database as it lies: its migration, what a check of its pages complains of, the time of its newest event."""
+
+    migration: int
+    complaints: tuple[str, ...]
+    newest_event: int
+
+
+def examine(path: Path) -> Examined:
+    """Look at a database without changing it; StartupError says in one line why it cannot be used."""
+    _check_version()
+    check_file_system(path)
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            complaints = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)") if row[0] != "ok"]
+            (migration,) = connection.execute("SELECT coalesce(max(number), 0) FROM schema_migrations").fetchone()
+            (newest,) = connection.execute("SELECT coalesce(max(created_at), 0) FROM events").fetchone()
+    except sqlite3.Error as error:
+        raise StartupError(f"the database {path} cannot be used: {error}") from error
+    return Examined(migration, tuple(complaints), newest)
 
 
 async def _connect(path: Path, *, query_only: bool) -> _Connection:

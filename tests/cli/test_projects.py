@@ -1,0 +1,65 @@
+"""Commands of projects, and the project that a folder's repository chooses."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Category
+from shared.schemas.reports import Failed
+from shared.schemas.statuses import JobKind
+from tests.cli.served import Line, one_line
+
+
+def repository(folder: Path, origin: str) -> Path:
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    subprocess.run(["git", "-C", folder, "remote", "add", "origin", origin], check=True)
+    return folder
+
+
+def test_a_project_is_registered_listed_and_shown(cli: Line, name: str) -> None:
+    url = f"https://github.com/acme/{name}.git"
+    told = cli.told("project", "add", url, "--model", "gpt-5.5", "--base-branch", "trunk", "--forge", "github")
+    assert name in told
+    assert "trunk" in told
+    assert url in cli.told("project", "list")
+    project = next(each for each in cli.json("project", "list") if each["name"] == name)
+    assert project["default_models"] == {"planning": "gpt-5.5", "exec": "gpt-5.5", "qa": "gpt-5.5"}
+    assert cli.json("project", "show", name) == cli.json("project", "show", project["id"]) == project
+    assert "setup        queued" in cli.told("project", "show", name)
+
+
+def test_a_project_that_is_there_already_is_refused_and_told_as_json_on_wish(cli: Line, name: str) -> None:
+    added = cli.json("project", "add", f"https://github.com/acme/{name}.git")
+    assert added == cli.get(f"/projects/{added['id']}")
+    assert name in one_line(cli("project", "add", f"https://github.com/acme/{name}.git"), 4)
+
+
+@pytest.mark.parametrize(
+    "form", ["https://github.com/acme/{}.git", "git@github.com:acme/{}.git", "ssh://git@github.com/Acme/{}"]
+)
+def test_the_origin_of_the_folder_chooses_the_project(cli: Line, name: str, form: str) -> None:
+    cli.do(cli.house.project(name))
+    cli.do(cli.house.project(f"{name}-other"))
+    repository(cli.folder, form.format(name))
+    assert cli.json("project", "show")["name"] == name
+
+
+def test_the_folders_own_origin_is_registered_when_none_is_named(cli: Line, name: str) -> None:
+    repository(cli.folder, f"git@github.com:acme/{name}.git")
+    assert cli.json("project", "add")["git_url"] == f"git@github.com:acme/{name}.git"
+    assert cli.json("project", "show")["name"] == name
+
+
+def test_to_wait_tells_why_a_repository_cannot_be_used(cli: Line, name: str) -> None:
+    project = cli.do(cli.house.project(name))
+    cli.do(cli.house.fail(JobKind.SETUP, Failed(category=Category.REPOSITORY, message="There is no branch main.")))
+    assert "There is no branch main." in cli.told("project", "show", project)
+
+
+def test_a_folder_without_a_project_is_told_what_to_do(cli: Line, name: str) -> None:
+    cli.do(cli.house.project(name))
+    cli.do(cli.house.project(f"{name}-other"))
+    assert "--project" in one_line(cli("project", "show"), 2)
+    assert "no project 'nobody'" in one_line(cli("run", "Task", "-p", "nobody"), 2)
+    assert "no git repository" in one_line(cli("project", "add"), 2)
