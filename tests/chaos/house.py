@@ -319,7 +319,6 @@ class House:
             "CODEX_SANDBOX": "off",
             "MODEL_BASE_URL": model_url,
             "GRACE_S": 4,
-            "MAX_ATTEMPTS": 20,
             "BACKOFF_MAX_S": 0.5,
             "WORKER_CONCURRENCY": 3,
             "PROJECT_CONCURRENCY": PROJECT_CONCURRENCY,

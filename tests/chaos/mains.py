@@ -53,8 +53,8 @@ LOOK_S = 0.05
 
 
 def rules_in_bad_weather(settings: Settings) -> Rules:
-    """Those of the settings, but no number of killed workers makes a job give up."""
-    return msgspec.structs.replace(rules_of(settings), max_continuations=10_000)
+    """Those of the settings, but no number of killed workers or of bad answers makes a job give up."""
+    return msgspec.structs.replace(rules_of(settings), max_continuations=10_000, max_attempts=10_000)
 
 
 def clock_of(folder: Path) -> Callable[[], int]:

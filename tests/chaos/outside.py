@@ -24,6 +24,7 @@ UNDER_WAY = frozenset({"queued", "in_progress"})
 RED = 0.4
 CI_S = (0.1, 1.2)
 MOOD_S = (0.3, 1.5)
+EVERY_S = 2.0
 ANSWERS: dict[str, tuple[Answer, bool]] = {
     "forge: 5xx": (Answer(502), False),
     "forge: 5xx afterwards": (Answer(503), True),
@@ -165,7 +166,7 @@ class Outside:
     async def blow(self, *, until: Callable[[], bool]) -> None:
         """One fault after the other."""
         while not until():
-            await asyncio.sleep(self._chance.expovariate(1))
+            await asyncio.sleep(self._chance.expovariate(1 / EVERY_S))
             if not self.places:
                 continue
             kind = self._chance.choice((*ANSWERS, *POST))
