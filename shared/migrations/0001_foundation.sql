@@ -355,3 +355,8 @@ CREATE INDEX tokens_of_project ON tokens (project_id, id);
 CREATE INDEX hooks_of_project ON hooks (project_id, id);
 CREATE INDEX secrets_of_hook ON hook_secrets (hook_id, id);
 CREATE INDEX deliveries_of_project ON deliveries (project_id, id);
+CREATE INDEX attempts_by_time ON attempts (
+    started_at, kind, state, project_id, model, finished_at, input_tokens, output_tokens);
+CREATE INDEX steps_by_time ON step_runs (finished_at, status, protocol_id) WHERE finished_at IS NOT NULL;
+CREATE INDEX protocols_by_time ON protocol_runs (finished_at, status, project_id) WHERE finished_at IS NOT NULL;
+CREATE INDEX gates_by_time ON gates (updated_at, name, state, step_id);

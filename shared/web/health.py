@@ -56,14 +56,17 @@ def health_routes(checks: Mapping[str, CheckNow]) -> list[HTTPRouteHandler]:
     )
     async def ready() -> Response[Readiness]:
         """Readiness: everything that the service depends on works."""
-        states = await asyncio.gather(*(_bounded(check) for check in checks.values()))
-        found = dict(zip(checks, states, strict=True))
-        fine = all(check.ok for check in found.values())
-        return Response(
-            Readiness(status="ready" if fine else "unready", checks=found), status_code=200 if fine else 503
-        )
+        found = await readiness(checks)
+        return Response(found, status_code=200 if found.status == "ready" else 503)
 
     return [health, ready]
+
+
+async def readiness(checks: Mapping[str, CheckNow]) -> Readiness:
+    """The state of everything, asked at once."""
+    states = await asyncio.gather(*(_bounded(check) for check in checks.values()))
+    fine = all(check.ok for check in states)
+    return Readiness(status="ready" if fine else "unready", checks=dict(zip(checks, states, strict=True)))
 
 
 def database_check(database: Database) -> CheckNow:

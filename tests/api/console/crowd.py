@@ -1,0 +1,101 @@
+"""A database that has seen much, and things with hostile names in it."""
+
+from shared.repository.database import Tx
+
+HOUR_MS = 3_600_000
+# Nothing of it may do anything, and all of it must be seen.
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202egnp.exe\"'{{7*7}}"
+# As it stands in a page.
+SHOWN = "&lt;img src=x onerror=alert(1)&gt;␛[31m‹U+202E›gnp.exe&#34;&#39;{{7*7}}"
+
+
+def crowd(tx: Tx, events: int = 100_000, attempts: int = 10_000) -> None:
+    """A project with 40 protocol runs of 25 steps, and that many events and attempts in the last 30 days."""
+    tx.run(
+        "INSERT INTO projects (id, name, git_url, base_branch, default_models, policy, created_at, updated_at)"
+        " VALUES (1, 'crowd', 'https://github.com/acme/crowd.git', 'main', '{}', '{}', ?1, ?1)",
+        (tx.now,),
+    )
+    since = tx.now - 29 * 24 * HOUR_MS
+    every = 29 * 24 * HOUR_MS
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
+    tx.run(
+        f"{count} INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description,"
+        " status, policy, created_at, updated_at, finished_at) SELECT i, 1, i, printf('%04d-a', i),"
+        " printf('%04d-a', i),"
+        " 'main', 'd', iif(i % 4, 'completed', 'failed'), '{}', ?2, ?2, ?2 + i * ?3 / 41 FROM n",
+        (40, since, every),
+    )
+    tx.run(
+        f"{count} INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions,"
+        " depends_on, status, reason, start_sha, head_sha, created_at, updated_at, finished_at) SELECT i,"
+        " 1 + (i - 1) / 25, 1 + (i - 1) % 25, 'One', 'work', 'f', '', '[]', 'completed', 'gates_passed', 'a', 'b', ?2,"
+        " ?2, ?2 + i * ?3 / 1001 FROM n",
+        (1000, since, every),
+    )
+    tx.run(
+        "INSERT INTO gates (step_id, sha, name, state, summary, actor, evidence, updated_at)"
+        " SELECT id, 'b', name, iif(id % 5, 'passed', 'failed'), '', 'worker', '{}', finished_at FROM step_runs,"
+        " (SELECT 'qa' AS name UNION ALL SELECT 'ci')"
+    )
+    tx.run(
+        f"{count} INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt,"
+        " max_attempts, actor, created_at, started_at, finished_at) SELECT i, 'execute_step_job', 1, 1 + i % 40,"
+        " 1 + i % 1000, '{}', 'succeeded', ?2, 1, 3, 'api', ?2, ?2, ?2 FROM n",
+        (attempts, since),
+    )
+    tx.run(
+        f"{count} INSERT INTO attempts (job_id, project_id, protocol_id, step_id, kind, number, token, state, model,"
+        " input_tokens, output_tokens, started_at, finished_at) SELECT i, 1, 1 + i % 40, 1 + i % 1000,"
+        " 'execute_step_job', 1, 1, 'succeeded', printf('model-%d', i % 7), 20000 + i % 900, 700 + i % 90,"
+        " ?2 + i * ?3 / (?1 + 1), ?2 + i * ?3 / (?1 + 1) + 1000 * (20 + i % 200) FROM n",
+        (attempts, since, every),
+    )
+    tx.run(
+        f"{count} INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, actor, metadata,"
+        " created_at)"
+        " SELECT 1, 1 + i % 40, 1 + i % 1000, 'gate_updated', 'step', 'worker', '{}', ?2 + i * ?3 / (?1 + 1) FROM n",
+        (events, since, every),
+    )
+
+
+def hostile(tx: Tx) -> None:
+    """A project, a protocol run, a step, a failed job, an attempt and a delivery that are all called HOSTILE."""
+    now, text = tx.now, HOSTILE
+    tx.run(
+        "INSERT INTO projects (id, name, git_url, base_branch, default_models, policy, created_at, updated_at)"
+        " VALUES (7, ?2, 'https://github.com/acme/x.git', 'main', '{}', '{}', ?1, ?1)",
+        (now, text),
+    )
+    tx.run(
+        "INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description, status,"
+        " policy, created_at, updated_at) VALUES (507, 7, 1, ?2, ?2, 'main', ?2, 'planned', '{}', ?1, ?1)",
+        (now, text),
+    )
+    tx.run(
+        "INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions, depends_on,"
+        " status, reason, start_sha, head_sha, created_at, updated_at) VALUES (70007, 507, 1, ?2, 'work',"
+        " 'f', ?2, '[]',"
+        " 'failed', 'crash', 'a', 'b', ?1, ?1)",
+        (now, text),
+    )
+    tx.run(
+        "INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt, max_attempts,"
+        " category, error, actor, created_at, started_at, finished_at) VALUES (70007, 'execute_step_job', 7,"
+        " 507, 70007,"
+        " '{}', 'failed', ?1, 1, 3, 'crash', ?2, ?2, ?1, ?1, ?1)",
+        (now, text),
+    )
+    tx.run(
+        "INSERT INTO attempts (job_id, project_id, protocol_id, step_id, kind, number, token, state, model,"
+        " input_tokens,"
+        " started_at, finished_at) VALUES (70007, 7, 507, 70007, 'execute_step_job', 1, 1, 'failed', ?2, 900, ?1, ?1)",
+        (now, text),
+    )
+    tx.run(
+        "INSERT INTO deliveries (id, provider, delivery_key, event, headers, body_sha256, project_id, protocol_id,"
+        " step_id, status, reason, received_at, body) VALUES (7, 'github', ?2, ?2, json_object('user-agent', ?2), 'x',"
+        " 7, 507, 70007, 'failed', ?2, ?1, cast(json_object('title', ?2, 'token',"
+        " 'ghp_0123456789abcdefghij') AS BLOB))",
+        (now, text),
+    )
