@@ -65,14 +65,16 @@ class Desk:
             return _response(Stored(304, headers, b""))
         return _response(Stored(200, headers, msgspec.json.encode(answer)))
 
+    def page(self, request: ApiRequest, page: "Page", rows: Sequence[A], last: int | None) -> Response[list[A]]:
+        """Answer with these things; the next page begins behind the place of the `last` one, if there is one."""
+        headers = {} if last is None else {"link": f'<{_next_url(request, page, last)}>; rel="next"'}
+        return _response(Stored(200, headers, msgspec.json.encode(rows[: page.limit])))
+
     async def list(self, request: ApiRequest, page: "Page", read: Callable[[Tx], Sequence[A]]) -> Response[list[A]]:
         """Answer with a page of things; `read` gives one more than the page holds if there are more."""
         rows = await self.database.read(read)
-        headers: dict[str, str] = {}
-        if len(rows) > page.limit:
-            rows = rows[: page.limit]
-            headers["link"] = f'<{_next_url(request, page, getattr(rows[-1], page.by))}>; rel="next"'
-        return _response(Stored(200, headers, msgspec.json.encode(rows)))
+        more = len(rows) > page.limit
+        return self.page(request, page, rows, getattr(rows[page.limit - 1], page.by) if more else None)
 
     async def act(
         self,

@@ -13,7 +13,7 @@ import structlog
 
 from services.worker.codex.leftovers import RunMarker, kill_run
 from services.worker.pace import PACE, Pace
-from shared.errors import JobError, Unavailable
+from shared.errors import Category, JobError, Unavailable
 from shared.failpoints import fp
 from shared.repository import holds, idempotency, jobs, protocols
 from shared.repository.database import Tx
@@ -183,6 +183,8 @@ class Reconciler:
             taken = await self._flow.run(self._caller, verbs.release, job.id, job.token, lost)
         except JobError as error:
             log.warning("kill_unconfirmed", job=job.id, error=error.message)
+            if error.category is Category.BUSY:
+                await self._flow.run(self._caller, verbs.note_unkilled, job.id, job.token, error.message)
         except Unavailable:
             raise
         except Exception:  # one job that cannot be released must not keep the others

@@ -105,6 +105,17 @@ def ask_to_stop(tx: Tx, job_id: int, stop: str) -> None:
     tx.run("UPDATE jobs SET stop = ? WHERE id = ? AND state = 'running'", (stop, job_id))
 
 
+def note_unkilled(tx: Tx, job_id: int, token: int, error: str) -> bool:
+    """Keep that what a lost worker had started could not be ended; False when that is known, or not so any more."""
+    return (
+        tx.run(
+            "UPDATE jobs SET error = ?3 WHERE id = ?1 AND token = ?2 AND state = 'running' AND error IS NULL",
+            (job_id, token, error),
+        )
+        > 0
+    )
+
+
 def mark_dispatched(tx: Tx, rung: Sequence[tuple[int, int]], at: int | None) -> None:
     """Remember when the bell was rung for these (job, dispatch); None puts them back into the outbox."""
     for job_id, dispatch in rung:
@@ -179,6 +190,12 @@ def let_go(tx: Tx) -> None:
 def next_run_at(tx: Tx) -> int | None:
     """When the next queued job that is not due yet becomes due."""
     row = tx.row("SELECT min(run_at) AS run_at FROM jobs WHERE state = 'queued' AND run_at > ?", (tx.now,))
+    return row["run_at"] if row else None
+
+
+def oldest_due(tx: Tx) -> int | None:
+    """Since when the job waits that has been due for longest; None when none is due."""
+    row = tx.row("SELECT min(run_at) AS run_at FROM jobs WHERE state = 'queued' AND run_at <= ?", (tx.now,))
     return row["run_at"] if row else None
 
 

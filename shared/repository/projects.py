@@ -56,9 +56,7 @@ def unlearned(tx: Tx) -> Sequence[Project]:
 
 def of_path(tx: Tx, path: str) -> Sequence[Project]:
     """The projects whose URL holds this path, in whatever case."""
-    return tx.load_all(
-        Project, "SELECT * FROM projects WHERE instr(lower(git_url), lower(?)) > 0 ORDER BY id", (path,)
-    )
+    return tx.load_all(Project, "SELECT * FROM projects WHERE instr(lower(git_url), lower(?)) > 0 ORDER BY id", (path,))
 
 
 def page(tx: Tx, *, only: int | None, after: int, limit: int) -> Sequence[Project]:

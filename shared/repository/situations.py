@@ -18,12 +18,11 @@ _RUNS = (
     " AND to_status IS NOT NULL ORDER BY id DESC LIMIT 1) AS since"
     " FROM protocol_runs AS run WHERE run.id IN (SELECT value FROM json_each(?1)) ORDER BY run.id"
 )
-# What the texts of a step say decides nothing, and can be long.
+# Of steps what decides: the texts can be long.
 _STEPS = (
     "SELECT step.id, step.protocol_id, step.step_index, step.step_name, step.step_type, step.file_name,"
-    " '' AS instructions, step.depends_on, step.model, step.status, step.phase, step.reason, step.thread_id,"
-    " step.start_sha, step.head_sha, step.executions, step.continuations, step.repairs, step.retries, step.qa_asks,"
-    " step.repaired_sha, step.version, step.created_at, step.updated_at, step.started_at, step.finished_at,"
+    " '' AS instructions, step.depends_on, step.status, step.phase, step.reason, step.head_sha, step.version,"
+    " step.created_at, step.updated_at, step.finished_at,"
     " CASE WHEN step.status <> 'pending' THEN (SELECT created_at FROM events WHERE step_id = step.id"
     " AND entity = 'step' AND to_status IS NOT NULL ORDER BY id DESC LIMIT 1) END AS since"
     " FROM step_runs AS step WHERE step.protocol_id IN (SELECT value FROM json_each(?1))"
@@ -35,11 +34,15 @@ _GATES = (
     " WHERE step.protocol_id IN (SELECT value FROM json_each(?1)) ORDER BY gates.step_id, gates.name"
 )
 _JOBS = (
-    "SELECT * FROM jobs WHERE protocol_id IN (SELECT value FROM json_each(?1))"
+    "SELECT * FROM jobs INDEXED BY open_jobs_of_protocol WHERE protocol_id IN (SELECT value FROM json_each(?1))"
     " AND state IN ('queued', 'running') ORDER BY id"
 )
 _ATTEMPTS = (
     "SELECT * FROM attempts WHERE state = 'running' AND +protocol_id IN (SELECT value FROM json_each(?1)) ORDER BY id"
+)
+_FAILED = (
+    "SELECT * FROM jobs WHERE protocol_id IN (SELECT value FROM json_each(?1)) AND +state = 'failed'"
+    " ORDER BY id DESC LIMIT ?2"
 )
 
 
@@ -87,14 +90,14 @@ def load(tx: Tx, protocol_ids: Iterable[int], *, credential: str, project_limit:
     ]
 
 
-def with_failures(tx: Tx, situation: Situation) -> Situation:
+def with_failures(tx: Tx, found: Sequence[Situation]) -> list[Situation]:
     """The same with the newest jobs that failed, which say why."""
-    failed = tx.load_all(
-        Job,
-        "SELECT * FROM jobs WHERE protocol_id = ? AND state = 'failed' ORDER BY id DESC LIMIT ?",
-        (situation.protocol.id, NEWEST_FAILED),
-    )
-    return msgspec.structs.replace(situation, failed=tuple(failed))
+    ids = as_json([each.protocol.id for each in found])
+    failed = _by_protocol(tx.rows(_FAILED, (ids, NEWEST_FAILED * len(found))))
+    return [
+        msgspec.structs.replace(each, failed=tuple(as_record(Job, row) for row in failed[each.protocol.id]))
+        for each in found
+    ]
 
 
 def _by_protocol(rows: Iterable[Row]) -> dict[int, list[Row]]:

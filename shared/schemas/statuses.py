@@ -204,25 +204,6 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Awaited(StrEnum):
-    """Whom or what something waits for; with the first four it moves."""
-
-    WORKER = "worker"
-    AGENT = "agent"
-    CI = "ci"
-    TIME = "time"
-    NOBODY = "nobody"
-    PERSON = "person"
-    QUOTA = "quota"
-    LINE = "line"
-    MERGE = "merge"
-
-    @property
-    def moves(self) -> bool:
-        """Whether work on it is under way or comes by itself, without anybody's help."""
-        return self in {Awaited.WORKER, Awaited.AGENT, Awaited.CI, Awaited.TIME}
-
-
 class GateName(StrEnum):
     """The evidence that a step can need."""
 
@@ -348,6 +329,7 @@ class EventType(StrEnum):
     LINE_RESUMED = "line_resumed"
     LATE_RESULT = "late_result"
     ATTEMPT_KILLED = "attempt_killed"
+    KILL_UNCONFIRMED = "kill_unconfirmed"
     ATTEMPT_CONTINUED = "attempt_continued"
     OPEN_PR_ENQUEUED = "open_pr_enqueued"
     BRANCH_PUSHED = "branch_pushed"

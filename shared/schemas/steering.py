@@ -1,11 +1,13 @@
-"""The answers that tell a person how things stand: explanations, and what waits for somebody."""
+"""How things stand, for a person: explanations, what waits for somebody, and how that is answered."""
 
 from typing import Annotated
 
 from msgspec import Meta
 
-from shared.schemas.answers import Answer, Time
-from shared.schemas.statuses import Awaited, Phase, Reason
+from shared.schemas.answers import RUN_AND_STEP, Answer, Time
+from shared.schemas.awaited import Awaited, Kind, Urgency
+from shared.schemas.requests import END, EXAMPLES, Body, Model, SaidText, Sentence
+from shared.schemas.statuses import Phase, Reason
 
 
 class EvidenceAnswer(Answer, frozen=True, omit_defaults=True):
@@ -35,3 +37,58 @@ class ExplanationAnswer(Answer, frozen=True):
     if_nobody_acts: Annotated[str, Meta(examples=["It stays as it is for as long as nobody acts."])]
     actions: Annotated[tuple[str, ...], Meta(description="The actions that would not be refused now.")]
     evidence: tuple[EvidenceAnswer, ...]
+
+
+class WayAnswer(Answer, frozen=True):
+    """One answer that a thing accepts."""
+
+    action: Annotated[str, Meta(examples=["approve_plan"])]
+    label: Annotated[str, Meta(examples=["Approve the plan"])]
+    needs: Annotated[tuple[str, ...], Meta(description="The fields without which it is refused.")]
+
+
+class AttentionAnswer(Answer, frozen=True, rename=RUN_AND_STEP):
+    """One thing that waits for a person."""
+
+    id: Annotated[str, Meta(description="Names it for as long as it waits.", examples=["p12.plan_approval"])]
+    kind: Kind
+    urgency: Urgency
+    project_id: Annotated[int | None, Meta(description="Null for what concerns all projects.")]
+    project_name: str | None
+    protocol_id: int | None
+    protocol_name: str | None
+    step_id: int | None
+    title: str
+    because: str
+    since: Time
+    evidence: tuple[EvidenceAnswer, ...]
+    answers: tuple[WayAnswer, ...]
+    version: Annotated[int | None, Meta(description="Of the step or protocol run that it is about.")]
+
+
+class ResolvedAnswer(Answer, frozen=True):
+    """What came of an answer."""
+
+    id: str
+    action: str
+    settled: Annotated[bool, Meta(description="Whether it does not wait any more.")]
+
+
+class Resolve(Body, frozen=True):
+    """Answer what waits for a person, by one of its `answers`."""
+
+    action: Annotated[str, Meta(min_length=1, max_length=50, examples=["approve"])]
+    feedback: Annotated[SaidText | None, Meta(description="What is to be done differently.")] = None
+    reason: Annotated[Sentence | None, Meta(description="Why.")] = None
+    sha: Annotated[
+        Annotated[str, Meta(pattern=r"^[0-9a-f]{40}" + END)] | None, Meta(description="The commit that was looked at.")
+    ] = None
+    model: Annotated[Model | None, Meta(description="For a retry: another model than before.")] = None
+    fresh: Annotated[bool, Meta(description="For a retry: start a new conversation.")] = False
+    version: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="The `version` that was read, as If-Match; refused when it has changed since."),
+    ] = None
+
+
+EXAMPLES[Resolve] = Resolve(action="reject", feedback="Keep the old name as an alias.")

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
+from shared.schemas.awaited import Awaited
 from shared.schemas.records import StepRun
-from shared.schemas.statuses import Awaited, JobKind, Phase, ProtocolStatus, PullState, Reason, StepStatus
+from shared.schemas.statuses import JobKind, Phase, ProtocolStatus, PullState, Reason, StepStatus
 from shared.states import doable
 from shared.states.causes import cause_of
 from shared.states.rest import missing_dependencies, next_step, startable, under_way

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from shared.schemas.awaited import Awaited
 from shared.schemas.records import Attempt, Gate, Hold, Job, Protocol, StepRun
 from shared.schemas.statuses import (
-    Awaited,
     GateName,
     GateState,
     JobKind,
@@ -46,7 +46,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """A protocol with all that decides how it goes on.
+    """A protocol with all that decides how it goes on; of `steps` their texts and counters need not be there.
 
     `gates` are those of its steps' present commits, `jobs` its open ones, `failed` its failed ones with the newest
     first, `holds` those in force, `attempts` the live ones. `since` and `steps_since` tell since when the protocol and
@@ -233,7 +233,7 @@ def judgement_waits(situation: Situation, step: StepRun) -> Finding:
     people = [name for name in verdict.open if name is not GateName.CI]
     needs_ci = GateName.CI in verdict.open
     first_ci = protocol.policy.auto_qa_on_ci and (ci is None or ci.state is not GateState.PASSED)
-    if _waits_at_forge(ci):
+    if waits_at_forge(ci):
         return Finding(
             because=f"The CI of step {step.step_index} waits for a person at the forge. Start or approve it there.",
             waiting_for=Awaited.PERSON,
@@ -262,7 +262,8 @@ def judgement_waits(situation: Situation, step: StepRun) -> Finding:
     )
 
 
-def _waits_at_forge(ci: Gate | None) -> bool:
+def waits_at_forge(ci: Gate | None) -> bool:
+    """Whether the CI of a commit goes on only when somebody starts or approves it at the forge."""
     if ci is None or ci.state is not GateState.PENDING:
         return False
     outcomes = [each.get("outcome") for each in ci.evidence.get("contexts", ())]

@@ -23,4 +23,5 @@ def of_step(tx: Tx, scope: int | None, step_id: int, rules: Rules) -> Explanatio
 def situation_of(tx: Tx, protocol_id: int, rules: Rules) -> Situation:
     """All that decides how one protocol run goes on."""
     (found,) = situations.load(tx, [protocol_id], credential=rules.credential, project_limit=rules.project_concurrency)
-    return situations.with_failures(tx, found)
+    (whole,) = situations.with_failures(tx, [found])
+    return whole

@@ -140,6 +140,12 @@ def note_branch(unit: Unit, job_id: int, token: int, start_sha: str, head_sha: s
     return saved
 
 
+def note_unkilled(unit: Unit, job_id: int, token: int, message: str) -> None:
+    """What a lost worker had started could not be ended: say so once, until the job is taken back."""
+    if jobs.note_unkilled(unit.tx, job_id, token, message):
+        unit.say(EventType.KILL_UNCONFIRMED, jobs.expect(unit.tx, job_id), message=message)
+
+
 def release(unit: Unit, job_id: int, token: int, ending: Ending, usage: Usage | None = None) -> bool:
     """Take a job out of `running`, for worker and reconciler alike; False when the token is stale.
 

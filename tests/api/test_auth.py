@@ -41,7 +41,16 @@ ADMIN_ONLY = {
     ("POST", "/line/actions/resume"),
 }
 # Lists that are narrowed to the token's project instead of being closed.
-NARROWED = {"/projects", "/attempts", "/deliveries", "/events", "/events/stream", "/queues", "/queues/jobs"}
+NARROWED = {
+    "/projects",
+    "/attempts",
+    "/attention",
+    "/deliveries",
+    "/events",
+    "/events/stream",
+    "/queues",
+    "/queues/jobs",
+}
 BODIES = {
     "/projects": {"name": "new", "git_url": "https://github.com/a/b"},
     "/projects/{project_id}/protocols": {"description": "x"},
@@ -55,6 +64,7 @@ BODIES = {
     "/protocols/{protocol_id}/actions/trigger_ci": {"workflow": "ci.yml"},
     "/steps/{step_id}/actions/reject": {"feedback": "x"},
     "/steps/{step_id}/actions/skip": {"reason": "x"},
+    "/attention/{item_id}/actions/resolve": {"action": "approve"},
 }
 
 
@@ -83,6 +93,7 @@ async def scene(house: House) -> dict[str, int | str]:
         "token_id": 1,
         "hook_id": 1,
         "delivery_id": delivery,
+        "item_id": f"s{step}.review",
         "name": "forge_token",
     }
 

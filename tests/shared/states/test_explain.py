@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from shared.errors import Category
+from shared.schemas.awaited import Awaited
 from shared.schemas.policy import Policy
 from shared.schemas.records import Gate, Hold, Job, Protocol, StepRun
 from shared.schemas.statuses import (
-    Awaited,
     GateName,
     GateState,
     JobKind,

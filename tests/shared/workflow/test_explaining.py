@@ -10,9 +10,10 @@ from hypothesis.stateful import invariant
 from shared.errors import Category, NotFound, Refusal
 from shared.repository import steps
 from shared.repository.database import Tx
+from shared.schemas.awaited import Awaited
 from shared.schemas.records import Protocol, StepRun
 from shared.schemas.reports import Failed
-from shared.schemas.statuses import Awaited, JobKind, ProtocolStatus
+from shared.schemas.statuses import JobKind, ProtocolStatus
 from shared.states.doable import of_protocol, of_step
 from shared.states.explain import explain_protocol, explain_step
 from shared.workflow import explaining
