@@ -120,9 +120,13 @@ async def _reading(feed: Feed) -> AsyncGenerator[None]:
 
 
 @get("/", opt={"open": True}, sync_to_thread=False, tags=["service"])
-def root() -> RootAnswer:
-    """Where to go from here."""
-    return RootAnswer(service="api", docs="/docs", openapi="/openapi.json", health="/health")
+def root(request: Request[Any, Any, Any]) -> Response[RootAnswer]:
+    """Where to go from here; a browser is led to the console."""
+    wanted = request.accept.best_match(["application/json", "text/html"])
+    answer = RootAnswer(service="api", docs="/docs", openapi="/openapi.json", health="/health")
+    if wanted == "text/html":
+        return Response(answer, status_code=303, headers={"location": "/console", "vary": "accept"})
+    return Response(answer, headers={"vary": "accept"})
 
 
 @route(

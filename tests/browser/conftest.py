@@ -32,9 +32,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, redis_url: str) -> AsyncIterator[Site]:
     """A service with an API token."""
-    async with open_site(tmp_path) as running:
+    async with open_site(tmp_path, redis=redis_url) as running:
         yield running
 
 

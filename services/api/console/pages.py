@@ -16,7 +16,7 @@ from litestar.datastructures import Cookie
 
 from services.api.console import text
 from services.api.console.actions import find_action
-from services.api.console.session import ConsoleRequest, Session, Sessions
+from services.api.console.session import ConsoleRequest, Session, Sessions, lost_by_strictness
 from shared.repository import events
 from shared.repository.database import Tx
 from shared.schemas.problems import Problem
@@ -37,11 +37,16 @@ class Nav(msgspec.Struct, frozen=True):
     title: str
     url: str
     key: str
+    admin: bool = False
 
 
 NAV: Final = (
     Nav("Home", ROOT, "h"),
     Nav("Projects", f"{ROOT}/projects", "p"),
+    Nav("Deliveries", f"{ROOT}/deliveries", "d"),
+    Nav("Queue", f"{ROOT}/queue", "q"),
+    Nav("Charts", f"{ROOT}/charts", "c"),
+    Nav("Service", f"{ROOT}/service", "s", admin=True),
 )
 
 Page = Response[str]
@@ -64,12 +69,18 @@ class Pages:
         self.assets = {path.name: _asset(path) for path in sorted((FOLDER / "static").iterdir())}
 
     def show(self, request: ConsoleRequest, template: str, *, status: int = 200, live: str = "", **shown: Any) -> Page:
-        """A page; who has no session yet gets one with it, because forms need it."""
+        """A page; who has no session yet gets one with it, because forms need it.
+
+        But not in answer to another site, for which the browser may only have left the present one out.
+        """
         session: Session | None = request.scope["state"].get("session")
         cookies: list[Cookie] = []
         if session is None:
+            if request.method == "GET" and lost_by_strictness(request):
+                return self.again(request)
             session = self.sessions.new()
-            cookies.append(self.sessions.cookie(request, session))
+            if status < HTTPStatus.BAD_REQUEST:
+                cookies.append(self.sessions.cookie(request, session))
         caller: Caller | None = request.user
         common = {
             "csrf": session.csrf,
@@ -77,7 +88,7 @@ class Pages:
             "asks": self.sessions.asks,
             "here": request.scope["path"],
             "back": _place(request),
-            "nav": NAV if caller is not None else (),
+            "nav": () if caller is None else [each for each in NAV if caller.project_id is None or not each.admin],
             "live": live,
             "theme": theme_of(request),
             "keys": request.cookies.get("keys") != "off",
@@ -97,7 +108,7 @@ class Pages:
         return self.show(request, "problem.html", status=problem.status, problem=problem, **more)
 
     def again(self, request: ConsoleRequest) -> Page:
-        """The same page once more, asked for by a page of ours."""
+        """The same page once more, asked for by a page of ours: then the cookie comes along, if there is one."""
         body = self._jinja.get_template("again.html").render(theme=theme_of(request))
         return Response(body, media_type="text/html", headers={"content-security-policy": POLICY})
 

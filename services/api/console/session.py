@@ -147,7 +147,7 @@ class Sessions:
             own = site in {"same-origin", "none"}
         else:
             ours = {connection.headers.get("host", ""), self._public.netloc}
-            own = origin in {None, "null"} or urlsplit(origin or "").netloc in ours
+            own = origin in {None, "null"} or _netloc(origin) in ours
         if not own:
             raise Forbidden("Another site's page may not ask for changes here.", type="foreign-origin")
 
@@ -181,11 +181,11 @@ def entrance(sessions: Sessions) -> Callable[[ASGIApp], ASGIApp]:
 async def _admit(sessions: Sessions, request: ConsoleRequest) -> None:
     scope = request.scope
     session = sessions.read(request)
+    scope["user"], scope["state"]["session"] = None, session
     unsafe = scope["method"] not in SAFE_METHODS
     if unsafe:
         sessions.demand_own_page(request)
     scope["user"] = caller = await sessions.caller(request, session)
-    scope["state"]["session"] = session
     opt = scope["route_handler"].opt
     if caller is None and not opt.get("anybody"):
         raise Unauthenticated("Log in first: you have not yet, or your session has ended.")
@@ -207,6 +207,13 @@ async def _demand_token(request: ConsoleRequest, session: Session | None) -> Non
 
 def _cookie_name(*, secure: bool) -> str:
     return f"__Host-{COOKIE}" if secure else COOKIE
+
+
+def _netloc(origin: str | None) -> str | None:
+    try:
+        return urlsplit(origin or "").netloc
+    except ValueError:
+        return None
 
 
 def _used(tx: Tx, digest: str) -> Token | None:

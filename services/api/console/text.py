@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 # What moves, hides or recolours text instead of being seen: controls but tab and line breaks, and bidi and zero-width
 # marks. The joiners stay, which Persian and many emoji are written with.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
 _SAFE_SCHEME = re.compile(r"^(https?|mailto)$", re.IGNORECASE)
 _SCHEME = re.compile(r"^\s*([^/?#]*?):")
@@ -75,6 +75,11 @@ def _heading(renderer: RendererHTML, tokens: Sequence[Token], index: int, option
     return renderer.renderToken(tokens, index, options, _)
 
 
+def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, _: Any) -> str:
+    tokens[index].attrs = {"class": "right"} if "right" in str(tokens[index].attrs.get("style", "")) else {}
+    return renderer.renderToken(tokens, index, options, _)
+
+
 def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
     reader.validateLink = safe_url
@@ -82,6 +87,8 @@ def _reader() -> MarkdownIt:
     reader.add_render_rule("link_open", _link)
     reader.add_render_rule("heading_open", _heading)
     reader.add_render_rule("heading_close", _heading)
+    reader.add_render_rule("th_open", _cell)  # our policy allows no style in it
+    reader.add_render_rule("td_open", _cell)
     return reader
 
 
