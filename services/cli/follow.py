@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from services.cli.desk import Desk
+from services.cli.ending import CommandError, Exit
 from services.cli.picture import Scene
-from services.cli.rest import Message
+from services.cli.rest import AGAIN_S, Message
 from shared.schemas.answers import AttemptAnswer, EventAnswer, ProtocolAnswer
 from shared.schemas.transcript import Item
 
@@ -28,13 +29,26 @@ class Follower:
         self._on_item = on_item
         self._news = asyncio.Event()
         self._changed = asyncio.Condition()
+        self._reads = 0
         self._places: dict[int, int] = {}
 
     async def until(self, over: Callable[[Scene], Awaitable[bool]]) -> None:
         """Wait for a state of the run; it is asked at once and after each change."""
-        while not await over(self.scene):
-            async with self._changed:
-                await self._changed.wait()
+        while True:
+            seen = self._reads
+            try:
+                if await over(self.scene):
+                    return
+            except CommandError as error:
+                if error.code is not Exit.UNREACHABLE:
+                    raise
+                self._news.set()
+            await self._read_since(seen)
+
+    async def _read_since(self, seen: int) -> None:
+        """Until the run has been read anew; nothing that came meanwhile is missed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._reads != seen)
 
     async def hear(self, after: int) -> None:
         """Follow the events."""
@@ -49,24 +63,34 @@ class Follower:
         self._news.set()
 
     async def read(self) -> None:
-        """Read the run anew at each bell; several at once are one."""
+        """Read the run anew at each bell; several at once are one.
+
+        A server that is away is asked again; `hear` knows when that has been for too long.
+        """
         while True:
             await self._news.wait()
             self._news.clear()
-            fresh = await read_scene(self._desk, self.scene.protocol.id)
+            try:
+                fresh = await read_scene(self._desk, self.scene.protocol.id)
+            except CommandError as error:
+                if error.code is not Exit.UNREACHABLE:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+                self._news.set()
+                continue
             self.scene.protocol, self.scene.steps, self.scene.attempts = fresh.protocol, fresh.steps, fresh.attempts
+            self._reads += 1
             async with self._changed:
                 self._changed.notify_all()
 
     async def listen(self) -> None:
         """Follow what the live attempt does, and then the next one's."""
         while True:
-            live = self.scene.live
+            seen, live = self._reads, self.scene.live
             if live is not None:
                 await self.listen_to(live)
                 self._news.set()
-            async with self._changed:
-                await self._changed.wait()
+            await self._read_since(seen)
 
     async def listen_to(self, attempt: AttemptAnswer, on_item: OnItem | None = None) -> None:
         """Follow one attempt to its end."""

@@ -1,10 +1,12 @@
 """The picture of a run: its plan, its steps, what the agent does, and how far it is."""
 
+import contextlib
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +31,9 @@ _SAID = {
 }
 _LINE_CHARS = 200
 _BAR = 20
+_WORKTREE = re.compile(r"^/.*?/worktrees/[0-9]+/[^/]+/")
+# One for all frames, so that it turns.
+_SPINNER = Spinner("dots", style="cyan")
 
 
 class Scene(msgspec.Struct):
@@ -38,7 +43,6 @@ class Scene(msgspec.Struct):
     steps: Sequence[StepAnswer] = ()
     attempts: Sequence[AttemptAnswer] = ()
     said: dict[int, Item] = {}
-    lost: bool = False
 
     @property
     def live(self) -> AttemptAnswer | None:
@@ -46,8 +50,8 @@ class Scene(msgspec.Struct):
         return next((each for each in reversed(self.attempts) if each.state is AttemptState.RUNNING), None)
 
 
-def tree(scene: Scene) -> RenderableType:
-    """The whole run."""
+def tree(scene: Scene, *, lost: bool = False) -> RenderableType:
+    """The whole run; `lost` while nothing is heard of it."""
     root = Tree(_headline(scene), guide_style="dim")
     for label, attempts, live in _branches(scene):
         branch = root.add(_row(label, attempts, live=live))
@@ -57,7 +61,7 @@ def tree(scene: Scene) -> RenderableType:
             elif attempt.state is AttemptState.FAILED and attempt.error and not live:
                 branch.add(Text(line(attempt.error)[:_LINE_CHARS], style="red", overflow="ellipsis", no_wrap=True))
     parts: list[RenderableType] = [root, _progress(scene)]
-    if scene.lost:
+    if lost:
         parts.append(Text("The connection was lost; trying again…", style="yellow"))
     return Group(*parts)
 
@@ -102,7 +106,7 @@ def _row(label: Text, attempts: Sequence[AttemptAnswer], *, live: bool) -> Rende
     about = Text(f"  {' · '.join(filter(None, [cost, line(model)]))}" if cost else "", style="dim")
     row = Table.grid()
     if live:
-        row.add_row(Spinner("dots", style="cyan"), label[1:], about)
+        row.add_row(_SPINNER, label[1:], about)
     else:
         row.add_row(label, about)
     return row
@@ -113,23 +117,49 @@ def _of(scene: Scene, step_id: int | None) -> list[AttemptAnswer]:
 
 
 def _progress(scene: Scene) -> RenderableType:
-    settled = sum(each.status.settled for each in scene.steps)
+    completed = sum(each.status is StepStatus.COMPLETED for each in scene.steps)
     if not scene.steps:
         return Text()
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        ProgressBar(total=len(scene.steps), completed=settled, width=_BAR),
-        Text(f"{settled} of {len(scene.steps)} steps", style="dim"),
+    done = _BAR * completed // len(scene.steps)
+    return Text.assemble(
+        ("━" * done, "green"), ("·" * (_BAR - done), "dim"), (f" {completed} of {len(scene.steps)} steps", "dim")
     )
-    return bar
 
 
 def said(item: Item) -> Text:
     """What an agent did, in one line."""
     mark, style = _SAID.get(item.kind, ("·", "dim"))
-    text = ", ".join(path for _, path in item.files) if item.files else item.text
+    text = spoken(item)
     outcome = f"  → exit code {item.exit_code}" if item.exit_code else ""
     return Text(f"{mark} {line(text)[:_LINE_CHARS]}{outcome}", style=style, no_wrap=True, overflow="ellipsis")
+
+
+def spoken(item: Item) -> str:
+    """What an agent did, without what only machines need: the shell around a command, the worktree before a path, the
+    form of an answer.
+    """
+    if item.files:
+        return ", ".join(_WORKTREE.sub("", path) for _, path in item.files)
+    if item.kind == "command":
+        return _without_shell(item.text)
+    if item.kind == "message" and item.text.startswith("{"):
+        with contextlib.suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(item.text, type=_Answer).summary
+    return item.text
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    summary: str
+
+
+def _without_shell(command: str) -> str:
+    with contextlib.suppress(ValueError):
+        match shlex.split(command):
+            case [shell, "-c" | "-lc", script] if shell.endswith("sh"):
+                return script
+            case _:
+                pass
+    return command
 
 
 def told(event: EventAnswer, steps: Mapping[int, StepAnswer]) -> Text:

@@ -82,6 +82,8 @@ class Rest:
 
     def __init__(self, connection: Connection) -> None:
         self.url = connection.url
+        # Whether a stream was cut and has not come back yet.
+        self.lost = False
         self._http = httpx.AsyncClient(
             base_url=connection.url,
             headers=connection.headers,
@@ -149,16 +151,19 @@ class Rest:
                     headers=headers,
                     timeout=httpx.Timeout(PATIENCE_S, read=SILENCE_S),
                 ) as answer:
+                    if answer.is_server_error:  # a proxy's word while the server restarts, or too many streams
+                        raise httpx.RemoteProtocolError(f"status {answer.status_code}", request=answer.request)
                     if not answer.is_success:
                         await answer.aread()
                         raise self._refused(answer)
+                    self.lost, lost_at = False, None
                     async for message in _messages(answer):
-                        place, lost_at = message.id, None
+                        place = message.id
                         yield message
                         if message.event == "end":
                             return
             except httpx.HTTPError as error:
-                lost_at = lost_at or time.monotonic()
+                self.lost, lost_at = True, lost_at or time.monotonic()
                 if time.monotonic() - lost_at > LOST_S:
                     raise self._unreachable(error) from error
             await asyncio.sleep(AGAIN_S)

@@ -228,7 +228,7 @@ async def _drawn(desk: Desk, follower: Follower, *, live: bool) -> AsyncGenerato
 
     async def draw(screen: Live) -> None:
         while True:
-            screen.update(tree(follower.scene), refresh=True)
+            screen.update(tree(follower.scene, lost=desk.rest.lost), refresh=True)
             await asyncio.sleep(1 / FRAMES_PER_S)
 
     with Live(console=desk.out, auto_refresh=False, transient=True) as screen:

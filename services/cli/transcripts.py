@@ -1,5 +1,6 @@
 """Commands that show what an agent did: its transcript, and the diff that came of it."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -182,7 +183,7 @@ def _shown(item: Item) -> RenderableType:
             total = f"{used.input_tokens:,} in, {used.output_tokens:,} out" if used else ""
             return Text(f"tokens: {total}", style="dim")
         case "message" | "reasoning" | "error" | "warning":
-            head, *rest = block(item.text.strip()).split("\n")
+            head, *rest = block(_pretty(item.text.strip())).split("\n")
             first = said(Item(place=0, kind=item.kind))
             first.no_wrap, first.overflow = None, None
             return first.append("\n".join([head, *(f"  {each}" for each in rest)]))
@@ -194,6 +195,15 @@ def _shown(item: Item) -> RenderableType:
             return Together(said(item), Padding(output, (0, 0, 0, 2))) if lines else said(item)
         case _:
             return said(item)
+
+
+def _pretty(text: str) -> str:
+    """An answer in JSON with its lines."""
+    if not text.startswith("{"):
+        return text
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.format(text, indent=2)
+    return text
 
 
 async def diff(target: Target = None, /, *, options: Everywhere = None, caller: Called) -> None:

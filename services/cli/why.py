@@ -1,6 +1,7 @@
 """Commands that say why something does not move, and what waits for a person."""
 
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import quote
 
 from cyclopts import App, Parameter
 from rich.console import Group as Together
@@ -8,11 +9,10 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from services.cli.answers import AttentionAnswer
 from services.cli.desk import open_desk, read_reference
-from services.cli.options import WHY, Called, Everywhere, Target
+from services.cli.options import WHY, Called, Everywhere, ProjectName, Target
 from services.cli.text import ago, facts, line, status
-from shared.schemas.steering import EvidenceAnswer, ExplanationAnswer
+from shared.schemas.steering import AttentionAnswer, EvidenceAnswer, ExplanationAnswer, Resolve, ResolvedAnswer
 
 
 def register(app: App) -> None:
@@ -54,21 +54,19 @@ def _seen(evidence: EvidenceAnswer) -> str:
     return f"{evidence.text}  {evidence.url or ''}".strip()
 
 
-async def attention(*, options: Everywhere = None, caller: Called) -> None:
-    """List what waits for a person, with the answers that each thing takes."""
+async def attention(*, project: ProjectName = None, options: Everywhere = None, caller: Called) -> None:
+    """List what waits for a person, the most urgent first, with the answers that each thing takes."""
     async with open_desk(caller, options) as desk:
-        found = await desk.rest.get("/attention", list[AttentionAnswer])
-        if not found:
-            desk.show(found, Text("Nothing waits for you.", style="green"))
-            return
-        desk.show(found, *(_item(each) for each in found))
+        project_id = None if project is None else (await desk.project(project)).id
+        found = await desk.rest.some("/attention", AttentionAnswer, {"project_id": project_id})
+        desk.show(found, *(_item(each) for each in found) if found else [Text("Nothing waits for you.", style="green")])
 
 
 def _item(item: AttentionAnswer) -> RenderableType:
     headline = Text.assemble((f"{line(item.title)}  ", "bold"), (f"{item.kind} · {ago(item.since)}", "dim"))
-    about = line(" / ".join(filter(None, [item.project_name, item.protocol_name])))
+    about = " / ".join(filter(None, [item.project_name, item.protocol_name]))
     ways = [
-        (way.label, f"deksdenflow resolve {item.id} {way.action}{''.join(f' --set {need}=…' for need in way.needs)}")
+        (way.label, f"deksdenflow resolve {item.id} {way.action}{''.join(f' --{need} …' for need in way.needs)}")
         for way in item.answers
     ]
     seen = [("see", _seen(each)) for each in item.evidence]
@@ -77,18 +75,25 @@ def _item(item: AttentionAnswer) -> RenderableType:
 
 
 async def resolve(
-    item: Annotated[str, Parameter(help="What waits, by the id that `attention` shows.")],
+    item: Annotated[str, Parameter(help="What waits, by the name that `attention` shows.")],
     action: Annotated[str, Parameter(help="One of the answers that it takes.")],
     /,
     *,
-    fields: Annotated[
-        dict[str, str] | None, Parameter(name="--set", help="What the answer needs, such as --set.feedback 'why'.")
+    feedback: Annotated[
+        str | None, Parameter(name=["--feedback", "-m"], help="What is to be done differently.")
     ] = None,
+    reason: Annotated[str | None, Parameter(name=["--reason", "-r"], help="Why, for the record.")] = None,
+    sha: Annotated[str | None, Parameter(help="The commit that you looked at.")] = None,
+    model: Annotated[str | None, Parameter(help="For a retry: another model than before.")] = None,
+    fresh: Annotated[
+        bool, Parameter(negative="", show_default=False, help="For a retry: start a new conversation.")
+    ] = False,
     options: Everywhere = None,
     caller: Called,
 ) -> None:
-    """Give one of the answers to a thing that waits."""
+    """Give one of its answers to a thing that waits."""
+    wanted = Resolve(action=action, feedback=feedback, reason=reason, sha=sha, model=model, fresh=fresh)
     async with open_desk(caller, options) as desk:
-        body = {"action": action, **(fields or {})}
-        answer = await desk.rest.post(f"/attention/{item}/actions/resolve", dict[str, Any], body)
-        desk.show(answer, Text(f"{action}: done", style="green"))
+        answer = await desk.rest.post(f"/attention/{quote(item, safe='')}/actions/resolve", ResolvedAnswer, wanted)
+        word = "settled" if answer.settled else "done, and it still waits"
+        desk.show(answer, Text(f"{line(item)}: {action}: {word}"))

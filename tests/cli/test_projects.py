@@ -1,14 +1,17 @@
 """Commands of projects, and the project that a folder's repository chooses."""
 
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.errors import Category
-from shared.schemas.reports import Failed
+from shared.schemas.reports import Failed, SetupDone
 from shared.schemas.statuses import JobKind
-from tests.cli.served import Line, one_line
+from tests.cli.served import SOON_S, Line, one_line
+from tests.waiting import until
 
 
 def repository(folder: Path, origin: str) -> Path:
@@ -51,10 +54,24 @@ def test_the_folders_own_origin_is_registered_when_none_is_named(cli: Line, name
     assert cli.json("project", "show")["name"] == name
 
 
-def test_to_wait_tells_why_a_repository_cannot_be_used(cli: Line, name: str) -> None:
-    project = cli.do(cli.house.project(name))
-    cli.do(cli.house.fail(JobKind.SETUP, Failed(category=Category.REPOSITORY, message="There is no branch main.")))
-    assert "There is no branch main." in cli.told("project", "show", project)
+@pytest.mark.parametrize(
+    ("ending", "code", "word"),
+    [
+        (SetupDone(base_sha="0" * 40, default_branch="main"), 0, "succeeded"),
+        (Failed(category=Category.REPOSITORY, message="There is no branch main."), 1, "There is no branch main."),
+    ],
+)
+def test_who_waits_for_a_setup_is_told_how_it_went(cli: Line, name: str, ending: Any, code: int, word: str) -> None:
+    def set_up() -> None:
+        until(lambda: cli.do(cli.house.rows("SELECT id FROM projects WHERE name = ?", name)), within=SOON_S)
+        cli.do(cli.house.end(cli.do(cli.house.claim(JobKind.SETUP)), ending))
+
+    worker = threading.Thread(target=set_up)
+    worker.start()
+    said = cli("project", "add", f"https://github.com/acme/{name}.git", "--wait")
+    worker.join()
+    assert said.code == code
+    assert word in said.out
 
 
 def test_a_folder_without_a_project_is_told_what_to_do(cli: Line, name: str) -> None:
