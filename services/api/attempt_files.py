@@ -20,6 +20,7 @@ class Part(Enum):
     PROMPT = "prompt.md"
     STDERR = "stderr.txt"
     DIFF = "diff.patch"
+    BRANCH = "branch.patch"
 
 
 class Piece(msgspec.Struct, frozen=True):

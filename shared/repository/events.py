@@ -55,6 +55,15 @@ def of_protocol(tx: Tx, protocol_id: int, *, before: int, limit: int) -> Sequenc
     )
 
 
+def of_step(tx: Tx, step_id: int, *, before: int, limit: int) -> Sequence[Event]:
+    """A step's events, newest first, by id below `before`."""
+    return tx.load_all(
+        Event,
+        "SELECT * FROM events WHERE step_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        (step_id, before, limit),
+    )
+
+
 def was_told(tx: Tx, protocol_id: int, event_type: str) -> bool:
     """Whether the protocol has an event of this type."""
     row = tx.row("SELECT 1 FROM events WHERE protocol_id = ? AND event_type = ? LIMIT 1", (protocol_id, event_type))

@@ -70,6 +70,17 @@ PROTOCOLS: Final = {
         body=requests.StartProtocol,
         tone="main",
     ),
+    "start_with_steps": Action(
+        label="Start with these steps",
+        hint="The steps that were added by hand are its plan.",
+        verb=lambda unit, key, _: protocols.start_protocol(unit, key, plan=False),
+        tone="main",
+    ),
+    "plan_again": Action(
+        label="Plan anew",
+        hint="Codex makes another plan; this one is given up.",
+        verb=lambda unit, key, _: protocols.start_protocol(unit, key),
+    ),
     "approve_plan": Action(
         label="Approve the plan",
         hint="The steps may start.",

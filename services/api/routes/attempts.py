@@ -15,14 +15,14 @@ from services.api.desk import Desk, Page
 from services.api.params import DEFAULT_LIMIT, LAST_ID, AttemptId, Cursor, Limit, ProtocolId, StepId
 from shared.errors import NotFound
 from shared.repository import attempts as table
+from shared.repository import runs
 from shared.repository.database import Tx
 from shared.schemas.answers import AttemptAnswer
 from shared.schemas.records import Attempt
-from shared.schemas.statuses import AttemptState, JobKind
+from shared.schemas.statuses import AttemptState
 from shared.workflow import find
 
 TAGS = ["attempts"]
-SCAN = 500
 
 PartName = Annotated[
     Literal["events", "prompt", "stderr", "diff"],
@@ -130,11 +130,10 @@ async def read_diff(
 
     def read(tx: Tx) -> Attempt:
         step = find.step(tx, scope, step_id)
-        done = [each for each in table.of_step(tx, step_id, after=0, limit=SCAN) if each.kind is JobKind.EXECUTE]
-        made = [each for each in done if each.head_sha is not None and each.head_sha == step.head_sha]
-        if not (made or done):
+        made = runs.made_by(tx, step_id, step.head_sha)
+        if made is None:
             raise NotFound(f"Step {step.step_index} was not executed yet.", status_now=step.status)
-        return (made or done)[-1]
+        return made
 
     attempt = await desk.database.read(read)
     return await _text(desk, attempt, Part.DIFF, offset=offset, limit=limit, tail=False)

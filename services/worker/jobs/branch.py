@@ -220,7 +220,9 @@ async def _to_adopt(doors: Doors, lease: Lease, project_id: int, start: str) -> 
 
 
 async def keep_diff(doors: Doors, ground: Ground, folder: Path, sha: str) -> None:
-    """Keep the change, redacted, as a file of the attempt, for the API, which does not run git."""
-    text = await doors.git.diff(ground.project.id, ground.start_sha, sha, max_bytes=DIFF_BYTES)
+    """Keep the change, and the whole branch's, redacted, as files of the attempt: the API does not run git."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / "diff.patch").write_text(doors.redactor.redact(text), encoding="utf-8")
+    base = ground.protocol.start_sha or ground.start_sha
+    for name, start in (("diff.patch", ground.start_sha), ("branch.patch", base)):
+        text = await doors.git.diff(ground.project.id, start, sha, max_bytes=DIFF_BYTES)
+        (folder / name).write_text(doors.redactor.redact(text), encoding="utf-8")

@@ -60,7 +60,11 @@ async def test_an_attempt_keeps_what_was_asked_said_and_changed_and_what_it_cost
         folder = Path(attempt["directory"])
         assert "DeksdenFlow request: execute step 01" in (folder / "prompt.md").read_text()
         assert json.loads((folder / "events.jsonl").read_text().splitlines()[0])["thread_id"] == step.thread_id
-        assert "+hello" in (folder / "diff.patch").read_text()
+        diff, branch = (folder / "diff.patch").read_text(), (folder / "branch.patch").read_text()
+        assert "+hello" in diff
+        assert "+hello" in branch
+        assert "/plan.md" in branch
+        assert "/plan.md" not in diff
         completed = (await shop.event("step_completed")).metadata
         assert (completed["stage"], completed["files"], completed["additions"]) == ("executed", 1, 1)
         assert completed["sha"] == step.head_sha
@@ -84,8 +88,9 @@ async def test_secrets_do_not_get_into_the_diff_that_is_kept(ground_floor: Path)
     async with open_workshop(ground_floor, play) as shop:
         await shop.open("Note")
         await shop.execute()
-        diff = Path((await shop.attempts())[0]["directory"], "diff.patch").read_text()
-        assert "+the key is ***" in diff
+        folder = Path((await shop.attempts())[0]["directory"])
+        assert "+the key is ***" in (folder / "diff.patch").read_text()
+        assert "+the key is ***" in (folder / "branch.patch").read_text()
 
 
 async def test_what_the_agent_did_to_the_plan_is_put_back_and_told(ground_floor: Path) -> None:

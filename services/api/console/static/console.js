@@ -44,6 +44,7 @@ function renew(fresh) {
     if (wanted && !region.isEqualNode(wanted)) morph(region, wanted);
   }
   document.title = fresh.title;
+  growAll();
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   beat();
 }
@@ -103,17 +104,24 @@ function beat() {
 
 // A list that grows: <ol id data-grows="stream url" data-from="fragment url" data-place="0" data-keep>. The stream tells
 // that there is more, the fragment `from?after=place` holds it as <li data-place>.
+const growing = new WeakSet();
+
 function grow(list) {
+  if (growing.has(list)) return;
+  growing.add(list);
+  const frame = list.closest("[data-scrolls]");
+  if (frame) frame.scrollTop = frame.scrollHeight;
   const stream = new EventSource(list.dataset.grows);
   let fetching = false;
   let more = false;
   const take = async () => {
+    if (!list.isConnected) { stream.close(); return; } // its page shows another one now
     if (fetching) { more = true; return; }
     fetching = true;
     try {
       const answer = await fetch(`${list.dataset.from}?after=${list.dataset.place}`, { headers: { accept: "text/html" } });
       const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelectorAll("[data-place]");
-      const box = list.closest("[data-scrolls]") || document.scrollingElement;
+      const box = frame || document.scrollingElement;
       const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
       for (const each of answer.ok ? found : []) {
         if (Number(each.dataset.place) <= Number(list.dataset.place)) continue;
@@ -218,6 +226,10 @@ document.addEventListener("click", (event) => {
   if (opener) document.getElementById(opener.dataset.dialog)?.showModal();
 });
 
+function growAll() {
+  for (const list of document.querySelectorAll("[data-grows]")) grow(list);
+}
+
 follow();
 beat();
-for (const list of document.querySelectorAll("[data-grows]")) grow(list);
+growAll();
