@@ -52,21 +52,3 @@ def running(tx: Tx, project_id: int | None, *, limit: int) -> Sequence[Row]:
         " ORDER BY attempt.id DESC LIMIT ?2",
         (project_id, limit),
     )
-
-
-def waiting(tx: Tx, project_id: int | None, *, limit: int) -> Sequence[Row]:
-    """Protocol runs and steps that wait for a person; `step_id` is empty where it is the protocol run as a whole."""
-    return tx.rows(
-        "SELECT run.id AS protocol_id, run.protocol_name, project.name AS project_name, run.status, run.phase,"
-        " run.reason, run.updated_at AS updated_at, NULL AS step_id, NULL AS step_index, NULL AS step_name"
-        " FROM protocol_runs AS run JOIN projects AS project ON project.id = run.project_id"
-        " WHERE run.finished_at IS NULL AND (?1 IS NULL OR run.project_id = ?1)"
-        " AND (run.status = 'blocked' OR run.phase = 'awaiting_plan_approval')"
-        " UNION ALL SELECT run.id, run.protocol_name, project.name, step.status, step.phase, step.reason,"
-        " step.updated_at, step.id, step.step_index, step.step_name FROM protocol_runs AS run"
-        " JOIN projects AS project ON project.id = run.project_id JOIN step_runs AS step ON step.protocol_id = run.id"
-        " WHERE run.finished_at IS NULL AND (?1 IS NULL OR run.project_id = ?1) AND run.status <> 'blocked'"
-        " AND step.status = 'needs_qa' AND coalesce(step.phase, '') NOT IN ('qa_queued', 'qa_running', 'backoff')"
-        " ORDER BY updated_at LIMIT ?2",
-        (project_id, limit),
-    )

@@ -5,19 +5,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from litestar import get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from services.api import showing
+from services.api import showing, telling
 from services.api.attempt_files import Part, read_part
 from services.api.auth import ApiRequest
-from services.api.console.pages import Page, Pages, live
+from services.api.console import forms
+from services.api.console.forms import Field
+from services.api.console.pages import Page, Pages, live, own_place
+from services.api.console.routes.acting import done
 from services.api.desk import LAST_ID, Desk
-from shared.repository import deliveries, overview
+from shared.repository import deliveries, overview, projects
 from shared.repository.database import Row, Tx
+from shared.schemas.steering import Resolve
 from shared.schemas.transcript import Item, read_item
+from shared.workflow import attention
+from shared.workflow.attention import Given
+from shared.workflow.unit import Rules, Unit
 
 SHOWN: Final = 10
+ANSWERS: Final = {
+    "feedback": Field(name="feedback", label="What is to be done differently", kind="text", needed=True),
+    "reason": Field(name="reason", label="Why", needed=True),
+    "sha": Field(name="sha", label="The commit that you have looked at", needed=True),
+}
 TAIL_BYTES: Final = 32_768
 
 
@@ -31,7 +44,7 @@ async def show_home(request: ApiRequest, desk: NamedDependency[Desk], pages: Nam
         return {
             "live": live(tx),
             "line": line,
-            "needs": needs_you(tx, scope),
+            **needs_you(tx, scope, desk.flow.rules),
             "running": overview.running(tx, scope, limit=SHOWN),
             "protocols": overview.protocols(tx, scope, before=LAST_ID, limit=2 * SHOWN),
             "deliveries": [showing.delivery(each) for each in _deliveries(tx, scope)],
@@ -43,9 +56,33 @@ async def show_home(request: ApiRequest, desk: NamedDependency[Desk], pages: Nam
     return pages.show(request, "home.html", said=said, **found)
 
 
-def needs_you(tx: Tx, scope: int | None) -> Sequence[Row]:
-    """What waits for a person."""
-    return overview.waiting(tx, scope, limit=2 * SHOWN)
+def needs_you(tx: Tx, scope: int | None, rules: Rules) -> dict[str, Any]:
+    """What waits for a person, the most urgent first, and how much there is of it."""
+    found = attention.waiting(tx, scope, rules)
+    shown = attention.whole(tx, found[:SHOWN], rules)
+    names = projects.names(tx, {item.project_id for item in shown if item.project_id is not None})
+    needs = [telling.attention(item, names.get(item.project_id or 0)) for item in shown]
+    return {"needs": needs, "needing": len(found), "fields": ANSWERS}
+
+
+@post("/attention/{item_id:str}/actions/{name:str}", status_code=200)
+async def answer(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    pages: NamedDependency[Pages],
+    item_id: FromPath[str],
+    name: FromPath[str],
+) -> Response[Any]:
+    """Answer one thing that waits, by one of the ways that it accepts."""
+    typed = {key: str(value) for key, value in (await request.form()).items()}
+
+    def verb(unit: Unit) -> object:
+        data = forms.read(Resolve, {key: typed.get(key, "") for key in (*ANSWERS, "version")} | {"action": name})
+        given = Given(feedback=data.feedback, reason=data.reason, sha=data.sha)
+        return attention.resolve(unit, item_id, name, given, version=data.version)
+
+    await desk.flow.run(request.user, verb)
+    return done(request, pages, own_place(typed.get("back")))
 
 
 def last_words(workspaces: Path, running: Sequence[Row]) -> dict[int, str]:
@@ -84,4 +121,4 @@ def _deliveries(tx: Tx, scope: int | None) -> Sequence[Any]:
     )
 
 
-ROUTES = [show_home]
+ROUTES = [show_home, answer]
