@@ -153,6 +153,7 @@ def _welcome(settings: Settings, addresses: Addresses) -> str:
     return "\n".join(
         (
             f"DeksdenFlow runs here, with {settings.db_path} and {queue}:",
+            f"  console   {addresses.api}/console",
             f"  API       {addresses.api}    {addresses.api}/docs shows every route",
             f"  webhooks  {addresses.webhooks}",
             f"  worker    {addresses.worker}/health/ready",
