@@ -1,5 +1,6 @@
 """The program itself: its help, wrong usage, a server that is not there, and how it ends as a process."""
 
+import json
 import os
 import re
 import signal
@@ -273,3 +274,30 @@ def test_the_program_runs_from_any_folder_and_through_a_link(tmp_path: Path) -> 
         )
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     assert "no DeksdenFlow answers" in done.stderr
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_in_an_image_with_one_service_all_that_needs_no_other_works(tmp_path: Path, cli: Line, service: str) -> None:
+    (tmp_path / "services").mkdir()
+    for name in ("shared", "services/__init__.py", "services/cli", f"services/{service}", "bin"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    settings = {name: value for name, value in cli.environment.items() if "API" in name}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "services.cli", *words],
+            env=environment(**settings)
+            | {"PYTHONPATH": str(tmp_path), "DEKSDENFLOW_FORGE_HOSTS": "127.0.0.1:1=github"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert call("status").returncode == 0
+    for other in ({"api", "worker", "webhooks"} - {service}) | {"up"}:
+        done = call(other)
+        assert (done.returncode, "not part of this installation" in done.stderr) == (3, True), done.stderr
+    found = {each["name"]: each for each in json.loads(call("doctor", "--json").stdout)["findings"]}
+    assert found["codex"]["state"] == ("ok" if service == "worker" else "warn")
+    assert found["server"]["state"] == "ok"
