@@ -113,7 +113,7 @@ async def test_a_button_works_in_place_and_says_why_it_was_refused(visit: Visit,
 
 
 async def test_what_is_being_typed_outlives_every_change_of_the_page(visit: Visit, site: Site) -> None:
-    protocol, step = await site.house.executed(await site.house.project("shop"))
+    _, step = await site.house.executed(await site.house.project("shop"))
     async with visit() as visitor:
         page = visitor.page
         await visitor.log_in(TOKEN)
