@@ -7,6 +7,7 @@ from shared.schemas.statuses import AttemptState, Footing, JobKind
 from shared.workflow import execution, planning, quality
 from shared.workflow.unit import Unit
 
+_ENDED = frozenset({AttemptState.FAILED, AttemptState.CANCELLED})
 _ROLES = {JobKind.PLAN: "planning", JobKind.EXECUTE: "exec", JobKind.QA: "qa"}
 
 
@@ -108,12 +109,13 @@ def _talked(unit: Unit, last: Attempt) -> Attempt:
 
 
 def _untaken(unit: Unit, now: Attempt, protocol: Protocol, step: StepRun | None) -> tuple[Attempt, ...]:
-    """The attempt before a retry that had made its commit, which the origin then did not take.
+    """The attempt before a retry that had made its commit, which the origin then did not take, or a cancel kept back.
 
-    Its work is adopted unless something else was asked for since: another model, a new thread, feedback.
+    A cancelled one may have pushed it already: nothing else would fit on the branch then. Its work is adopted unless
+    something else was asked for since: another model, a new thread, feedback.
     """
     last = attempts.before(unit.tx, now)
-    if last is None or last.state is not AttemptState.FAILED or last.head_sha is None:
+    if last is None or last.state not in _ENDED or last.head_sha is None:
         return ()
     same_ground = last.start_sha == now.start_sha and last.model == now.model
     same_thread = step is None or step.thread_id == last.thread_id

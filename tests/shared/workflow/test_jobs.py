@@ -38,6 +38,7 @@ from shared.workflow.protocols import (
     run_next_step,
     start_protocol,
 )
+from shared.workflow.queue import cancel_job, retry_job
 from shared.workflow.steps import add_step, cancel_step, reject_step, retry_step, run_qa, run_step
 from shared.workflow.sync import queue_sync
 from shared.workflow.unit import Rules
@@ -498,6 +499,29 @@ def test_a_commit_is_known_to_the_attempt_that_comes_after_a_crash(ground: Groun
     (earlier,) = ground.claim(step.protocol_id).earlier
     assert earlier.head_sha == report.head_sha
     assert msgspec.convert(earlier.result, ExecutionDone) == report
+
+
+def test_a_commit_that_was_cancelled_on_its_way_is_taken_by_who_asks_for_the_same_again(ground: Ground):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    assert ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+    ground.run(cancel_job, claim.job.id)
+    ground.end(claim, report)
+    assert ground.fresh(step).head_sha is None
+    ground.run(retry_job, claim.job.id)
+    again = ground.claim(step.protocol_id)
+    assert [each.head_sha for each in again.earlier] == [report.head_sha]
+    assert again.footing is Footing.COMMITTED
+
+
+def test_a_commit_that_was_cancelled_is_given_up_where_something_else_is_asked_for(ground: Ground):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    assert ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+    ground.run(cancel_job, claim.job.id)
+    ground.end(claim, report)
+    ground.run(retry_step, step.id, feedback="Not like that.")
+    assert ground.claim(step.protocol_id).earlier == ()
 
 
 def test_a_branch_that_was_written_is_where_the_attempt_starts(ground: Ground):
