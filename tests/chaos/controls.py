@@ -130,7 +130,8 @@ class HandAtForge(Hand):
     def __init__(self, caller: Caller, run: Run, place: Place, chance: random.Random, done: Counter[str]) -> None:
         super().__init__(caller, run, chance, done)
         self._place = place
-        self._wish = outside.WISHES[run.number // 3 % len(outside.WISHES)]
+        wish = outside.WISHES[run.number // 3 % len(outside.WISHES)]
+        self._todo, self._then = list(wish.what), wish.then
         self._visit = chance.randrange(5, 60)
 
     async def look(self, protocol: Any) -> bool:
@@ -141,12 +142,13 @@ class HandAtForge(Hand):
         if protocol["phase"] == "awaiting_merge":
             self._place.merge()
         self._visit -= 1
-        if status == "running" and self._visit <= 0 and self._wish.what and await self._meddle(protocol["branch"]):
-            self._wish = outside.Wish("", self._wish.then)
+        if status == "running" and self._visit <= 0 and self._todo and await self._meddle(protocol["branch"]):
+            self._todo.pop(0)
+            self._visit = self._chance.randrange(5, 30)
         return await super().look(protocol)
 
     async def _meddle(self, branch: str) -> bool:
-        match self._wish.what:
+        match self._todo[0]:
             case "stray":
                 if not self._place.stray(branch):
                     return False
@@ -164,7 +166,7 @@ class HandAtForge(Hand):
         if self._visit > 0:
             return
         self._visit = 3
-        match reason, self._wish.then:
+        match reason, self._then:
             case "pr_closed", _:
                 self._place.reopen()
             case "step_failed", _:

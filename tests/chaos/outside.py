@@ -207,18 +207,17 @@ class Outside:
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What people do at the forge to one run: `what` once, and then, where the branch is not ours, `then`."""
+    """What people do at the forge to one run, one after the other; `then` is what they say to a branch not ours."""
 
-    what: str = ""
+    what: tuple[str, ...] = ("trigger ci", "trigger ci")
     then: str = ""
 
 
 WISHES = (
-    Wish("stray", "adopt branch"),
-    Wish("close"),
-    Wish("trigger ci"),
-    Wish("stray", "reset branch"),
+    Wish(("stray", "trigger ci"), "adopt branch"),
+    Wish(("close", "trigger ci")),
     Wish(),
-    Wish("stray", "cancel run"),
-    Wish("close"),
+    Wish(("stray", "trigger ci"), "reset branch"),
+    Wish(("trigger ci", "close")),
+    Wish(("trigger ci", "stray"), "cancel run"),
 )
