@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help test chaos demo bench docs picture fmt lock clean checks lint format types imports
+.PHONY: help test chaos demo bench docs picture screenshots fmt lock clean checks lint format types imports
 
 PY := .venv/bin/python
 WORKERS ?= auto
@@ -37,6 +37,9 @@ docs: ## write the generated parts of the documentation
 
 picture: ## draw the README's picture anew, from a demo
 	@$(call need,$(CODEX))$(PY) -m services.local demo --record docs/demo.svg
+
+screenshots: ## take pictures of the console over a demo, with Chromium (ARGS=FOLDER)
+	@$(call need,$(DEV))$(PY) -m tests.browser.screenshots $(ARGS)
 
 fmt: ## format, and repair what ruff can repair
 	@$(call need,$(DEV))$(PY) -m ruff check --quiet --fix . ; $(PY) -m ruff format .

@@ -17,6 +17,7 @@ from services.api import docs
 from services.api.auth import Gate
 from services.api.body import StrictBody
 from services.api.console.door import console_router
+from services.api.console.routes.service import Own
 from services.api.desk import Desk
 from services.api.feed import Feed
 from services.api.routes import (
@@ -80,15 +81,16 @@ def create_app(
     desk = Desk(settings, database, flow, vault)
     feed = Feed(database, queue)
     limit = FailureLimit()
+    checks = {"database": database_check(database), "redis": redis_check(queue)}
     app = Litestar(
         route_handlers=[
             root,
             not_here,
             *ROUTES,
-            *health_routes({"database": database_check(database), "redis": redis_check(queue)}),
+            *health_routes(checks),
             metrics_route(registry, settings.api_token),
             *docs.docs_routes(document),
-            console_router(settings, database, vault, limit),
+            console_router(settings, database, vault, limit, Own(VERSION, checks)),
         ],
         dependencies={
             "desk": Provide(lambda: desk, sync_to_thread=False, use_cache=True),

@@ -9,7 +9,22 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from services.api.console.pages import Page, Pages, own_place, wants_data
-from services.api.console.routes import acting, home, login, projects, static, streams
+from services.api.console.routes import (
+    acting,
+    attempts,
+    charts,
+    deliveries,
+    home,
+    login,
+    projects,
+    queue,
+    runs,
+    service,
+    static,
+    steps,
+    streams,
+)
+from services.api.console.routes.service import Own
 from services.api.console.session import ConsoleRequest, Sessions, entrance, lost_by_strictness
 from shared.errors import NotFound, Unauthenticated
 from shared.repository.database import Database
@@ -26,10 +41,17 @@ ROUTES: Sequence[ControllerRouterHandler] = [
     *acting.ROUTES,
     *home.ROUTES,
     *projects.ROUTES,
+    *runs.ROUTES,
+    *steps.ROUTES,
+    *attempts.ROUTES,
+    *deliveries.ROUTES,
+    *queue.ROUTES,
+    *service.ROUTES,
+    *charts.ROUTES,
 ]
 
 
-def console_router(settings: Settings, database: Database, vault: Vault, limit: FailureLimit) -> Router:
+def console_router(settings: Settings, database: Database, vault: Vault, limit: FailureLimit, own: Own) -> Router:
     """Everything below /console. The gate of the API leaves it to the entrance."""
     sessions = Sessions(settings, database, vault, limit)
     pages = Pages(sessions)
@@ -38,6 +60,7 @@ def console_router(settings: Settings, database: Database, vault: Vault, limit: 
         route_handlers=[*ROUTES, nothing_here],
         dependencies={
             "pages": Provide(lambda: pages, sync_to_thread=False, use_cache=True),
+            "own": Provide(lambda: own, sync_to_thread=False, use_cache=True),
             "sessions": Provide(lambda: sessions, sync_to_thread=False, use_cache=True),
         },
         middleware=[entrance(sessions)],
@@ -77,6 +100,5 @@ def _handlers(pages: Pages) -> Handlers:
 
 def _to_login(pages: Pages, request: ConsoleRequest) -> Page:
     if lost_by_strictness(request):
-        # The same page once more, asked for by a page of ours: then the cookie comes along, if there is one.
         return pages.again(request)
     return pages.elsewhere(login.url_for(own_place(str(request.url.path))))

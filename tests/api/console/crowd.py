@@ -69,33 +69,33 @@ def hostile(tx: Tx) -> None:
     )
     tx.run(
         "INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description, status,"
-        " policy, created_at, updated_at) VALUES (507, 7, 1, ?2, ?2, 'main', ?2, 'planned', '{}', ?1, ?1)",
+        " policy, created_at, updated_at, finished_at) VALUES (507, 7, 1, ?2, ?2, 'main', ?2, 'failed', '{}', ?1, ?1,"
+        " ?1)",
         (now, text),
     )
     tx.run(
         "INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions, depends_on,"
-        " status, reason, start_sha, head_sha, created_at, updated_at) VALUES (70007, 507, 1, ?2, 'work',"
-        " 'f', ?2, '[]',"
-        " 'failed', 'crash', 'a', 'b', ?1, ?1)",
+        " status, reason, start_sha, head_sha, created_at, updated_at) VALUES (70007, 507, 1, ?2, 'work', 'f', ?2,"
+        " '[]', 'failed', 'crash', 'a', 'b', ?1, ?1)",
         (now, text),
     )
     tx.run(
         "INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt, max_attempts,"
         " category, error, actor, created_at, started_at, finished_at) VALUES (70007, 'execute_step_job', 7,"
-        " 507, 70007,"
-        " '{}', 'failed', ?1, 1, 3, 'crash', ?2, ?2, ?1, ?1, ?1)",
+        " 507, 70007, '{}', 'failed', ?1, 1, 3, 'crash', ?2, ?2, ?1, ?1, ?1)",
         (now, text),
     )
     tx.run(
         "INSERT INTO attempts (job_id, project_id, protocol_id, step_id, kind, number, token, state, model,"
-        " input_tokens,"
-        " started_at, finished_at) VALUES (70007, 7, 507, 70007, 'execute_step_job', 1, 1, 'failed', ?2, 900, ?1, ?1)",
+        " input_tokens, started_at, finished_at) VALUES (70007, 7, 507, 70007, 'execute_step_job', 1, 1,"
+        " 'failed', ?2, 900, ?1, ?1)",
         (now, text),
     )
     tx.run(
         "INSERT INTO deliveries (id, provider, delivery_key, event, headers, body_sha256, project_id, protocol_id,"
-        " step_id, status, reason, received_at, body) VALUES (7, 'github', ?2, ?2, json_object('user-agent', ?2), 'x',"
-        " 7, 507, 70007, 'failed', ?2, ?1, cast(json_object('title', ?2, 'token',"
+        " step_id, status, reason, received_at, applied_at, body) VALUES (7, 'github', ?2, ?2,"
+        " json_object('user-agent', ?2), 'x',"
+        " 7, 507, 70007, 'failed', ?2, ?1, ?1, cast(json_object('title', ?2, 'token',"
         " 'ghp_0123456789abcdefghij') AS BLOB))",
         (now, text),
     )
