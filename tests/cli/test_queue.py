@@ -33,3 +33,14 @@ def test_deliveries_are_listed_shown_and_applied_again(cli: Line, name: str) -> 
     assert cli.json("deliveries", number) == cli.get(f"/deliveries/{number}")
     assert cli.json("deliveries", number, "--replay")["status"] == "received"
     assert "--replay needs the number" in one_line(cli("deliveries", "--replay"), 2)
+
+
+def test_a_list_is_read_over_several_pages(cli: Line) -> None:
+    async def many() -> None:
+        for _ in range(520):
+            await cli.house.delivery()
+
+    cli.do(many())
+    found = [each["id"] for each in cli.json("deliveries", "-n", 510)]
+    assert len(set(found)) == 510
+    assert found == sorted(found, reverse=True)

@@ -120,6 +120,15 @@ def test_a_diff_is_shown_of_a_step_and_of_a_run_and_steers_no_terminal(cli: Line
     assert (answer["step_index"], answer["diff"]) == (1, DIFF)
 
 
+def test_a_diff_that_is_longer_than_an_answer_is_whole(cli: Line, project: int, name: str) -> None:
+    run = cli.do(cli.house.planned(project))
+    cli.told("next", run)
+    text = "+äöü\n" * 250_000
+    files(cli, name, diff_patch=text)
+    cli.do(cli.house.execute(directory=name))
+    assert cli.json("diff", run)[0]["diff"] == text
+
+
 def test_a_step_that_was_not_executed_has_no_diff(cli: Line, project: int) -> None:
     run = cli.do(cli.house.planned(project))
     assert "not executed yet" in one_line(cli("diff", f"{run}.2"), 4)
