@@ -83,4 +83,7 @@ OUT_OF_REACH: dict[str, str] = {
     name: "people of the storm ask the API alone; a form of the console runs the same verbs, without a second key"
     for verb in verbs(CONSOLE)
     for name in around(verb)
-}
+} | dict.fromkeys(
+    around("note_unkilled"),
+    "every process of the storm dies when it is killed; one that does not needs a broken kernel",
+)
