@@ -14,7 +14,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from bench import deliveries, queues, stage, step
+from bench import deliveries, news, queues, stage, step
 from bench.calls import ask, until
 from bench.load import Request, compared
 from bench.rows import Row
@@ -167,7 +167,10 @@ async def measure() -> list[Row]:
         inbound = folder / "deliveries"
         inbound.mkdir()
         hooks = await deliveries.measured(inbound, redis.url)
-    return [*rates, *hooks, *lists, wakes, starts, *overhead, *used]
+        told = folder / "news"
+        told.mkdir()
+        streams = await news.measured(told, redis.url)
+    return [*rates, *hooks, *streams, *lists, wakes, starts, *overhead, *used]
 
 
 def shown(console: Console, title: str, rows: list[Row]) -> bool:

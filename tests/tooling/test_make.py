@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 def test_make_alone_lists_every_command_with_what_it_does() -> None:
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     named = re.findall(r"^  make (\w+) +\S.+$", listed, re.MULTILINE)
-    assert named == ["help", "demo", "test", "chaos", "bench", "docs", "picture", "fmt", "lock", "clean"]
+    assert named == ["help", "demo", "test", "chaos", "bench", "docs", "picture", "screenshots", "fmt", "lock", "clean"]
 
 
 def test_a_machine_runs_the_test_command_once_it_has_a_browser_for_it() -> None:
