@@ -225,6 +225,8 @@ async def test_no_form_is_taken_from_another_sites_page(house: House, inside: Wi
         answer = await inside.post(f"/console{path}", headers=headers)
         assert (answer.status_code, "Another site" in answer.text) == (403, True), headers
         assert "set-cookie" not in answer.headers
+        stranger = await Window(house).post(f"/console{path}", headers=headers, csrf="")  # a strict cookie is left out
+        assert (stranger.status_code, "set-cookie" in stranger.headers) == (403, False)
     assert await house.rows("SELECT count(*) AS n FROM events") == before
 
 
