@@ -28,6 +28,7 @@ from services.api.routes import (
     events,
     hooks,
     line,
+    notifiers,
     projects,
     protocols,
     queues,
@@ -63,6 +64,7 @@ ROUTES = [
     *line.ROUTES,
     *stream.ROUTES,
     *attention.ROUTES,
+    *notifiers.ROUTES,
 ]
 
 

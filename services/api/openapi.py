@@ -22,7 +22,7 @@ from shared.errors import (
     Unavailable,
     WrongMediaType,
 )
-from shared.schemas import answers, hook_answers, problems, requests, steering
+from shared.schemas import answers, hook_answers, notices, problems, requests, steering
 from shared.schemas.problems import URN, Problem
 from shared.schemas.requests import EXAMPLES
 from shared.web import health
@@ -76,7 +76,7 @@ def _schemas() -> Doc:
     """The schemas as msgspec gives them, since msgspec decodes and encodes: every bound that is enforced is told."""
     structs = [
         each
-        for module in (requests, answers, hook_answers, steering, problems, health)
+        for module in (requests, answers, hook_answers, notices, steering, problems, health)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, msgspec.Struct) and each.__module__ == module.__name__
     ]

@@ -14,6 +14,8 @@ AttemptId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of th
 JobId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the job.")]
 TokenId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the token.")]
 HookId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the hook.")]
+NotifierId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the notifier.")]
+NoticeId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the message.")]
 DeliveryId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the delivery.")]
 SecretName = Annotated[
     str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="Name of the secret, such as forge_token.")

@@ -55,13 +55,13 @@ def project(tx: Tx, record: Project) -> answers.ProjectAnswer:
     setup = None
     if row is not None:
         setup = answers.SetupAnswer(row["id"], JobState(row["state"]), row["category"], row["error"])
-    return _shown(answers.ProjectAnswer, record, setup=setup)
+    return shown(answers.ProjectAnswer, record, setup=setup)
 
 
 def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
     """A protocol run with the tokens that it has used."""
     usage = answers.Usage(**attempts.usage_of_protocol(tx, record.id))
-    return _shown(
+    return shown(
         answers.ProtocolAnswer,
         record,
         usage=usage,
@@ -71,17 +71,17 @@ def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
 
 def plan(record: Plan) -> answers.PlanAnswer:
     """A plan."""
-    return _shown(answers.PlanAnswer, record)
+    return shown(answers.PlanAnswer, record)
 
 
 def step(record: StepRun) -> answers.StepAnswer:
     """A step."""
-    return _shown(answers.StepAnswer, record, allowed_actions=_step_actions(record.status, record.phase))
+    return shown(answers.StepAnswer, record, allowed_actions=_step_actions(record.status, record.phase))
 
 
 def gate(record: Gate) -> answers.GateAnswer:
     """A gate."""
-    return _shown(answers.GateAnswer, record)
+    return shown(answers.GateAnswer, record)
 
 
 def attempt(record: Attempt) -> answers.AttemptAnswer:
@@ -92,12 +92,12 @@ def attempt(record: Attempt) -> answers.AttemptAnswer:
         output_tokens=record.output_tokens,
         reasoning_output_tokens=record.reasoning_output_tokens,
     )
-    return _shown(answers.AttemptAnswer, record, usage=usage)
+    return shown(answers.AttemptAnswer, record, usage=usage)
 
 
 def job(record: Job) -> answers.JobAnswer:
     """A job."""
-    return _shown(answers.JobAnswer, record, allowed_actions=_job_actions(record.state, record.stop))
+    return shown(answers.JobAnswer, record, allowed_actions=_job_actions(record.state, record.stop))
 
 
 def queues(rows: Sequence[Row], held: Sequence[Hold]) -> answers.QueuesAnswer:
@@ -129,7 +129,7 @@ def line(tx: Tx) -> answers.LineAnswer:
         stopped_at=None if stopped is None else time(stopped.created_at),
         stopped_by=None if stopped is None else stopped.actor,
         parked=tuple(
-            _shown(answers.HoldAnswer, hold, credential=hold.name, parked_until=time(hold.until))
+            shown(answers.HoldAnswer, hold, credential=hold.name, parked_until=time(hold.until))
             for hold in held
             if hold.until is not None
         ),
@@ -153,7 +153,7 @@ def event_names(tx: Tx) -> Callable[[Event], answers.EventAnswer]:
         return found.protocol_name if found else None
 
     def show(record: Event) -> answers.EventAnswer:
-        return _shown(
+        return shown(
             answers.EventAnswer,
             record,
             project_name=None if record.project_id is None else project_name(record.project_id),
@@ -165,38 +165,38 @@ def event_names(tx: Tx) -> Callable[[Event], answers.EventAnswer]:
 
 def token(record: Token) -> answers.TokenAnswer:
     """A token, without the token."""
-    return _shown(answers.TokenAnswer, record)
+    return shown(answers.TokenAnswer, record)
 
 
 def new_token(record: Token, text: str) -> answers.NewTokenAnswer:
     """A token that was just made."""
-    return _shown(answers.NewTokenAnswer, record, token=text)
+    return shown(answers.NewTokenAnswer, record, token=text)
 
 
 def secret(record: Secret) -> answers.SecretAnswer:
     """A secret, without the secret."""
-    return _shown(answers.SecretAnswer, record, stored_as="sealed" if record.file_name is None else "file")
+    return shown(answers.SecretAnswer, record, stored_as="sealed" if record.file_name is None else "file")
 
 
 def hook(tx: Tx, record: Hook, public_url: str | None) -> hook_answers.HookAnswer:
     """A hook, without its secrets."""
-    return _shown(hook_answers.HookAnswer, record, url=hook_url(record, public_url), secrets=_hook_secrets(tx, record))
+    return shown(hook_answers.HookAnswer, record, url=hook_url(record, public_url), secrets=_hook_secrets(tx, record))
 
 
 def new_hook(tx: Tx, record: Hook, public_url: str | None, scheme: str, text: str) -> hook_answers.NewHookAnswer:
     """A hook with the secret that was just made for it."""
     url, known = hook_url(record, public_url), _hook_secrets(tx, record)
-    return _shown(hook_answers.NewHookAnswer, record, url=url, secrets=known, scheme=scheme, secret=text)
+    return shown(hook_answers.NewHookAnswer, record, url=url, secrets=known, scheme=scheme, secret=text)
 
 
 def delivery(record: Delivery) -> hook_answers.DeliveryAnswer:
     """A delivery, without what it said."""
-    return _shown(hook_answers.DeliveryAnswer, record, allowed_actions=_delivery_actions(record))
+    return shown(hook_answers.DeliveryAnswer, record, allowed_actions=_delivery_actions(record))
 
 
 def delivery_detail(record: Delivery, redactor: Redactor) -> hook_answers.DeliveryDetailAnswer:
     """A delivery with what it said, as far as that may be shown."""
-    return _shown(
+    return shown(
         hook_answers.DeliveryDetailAnswer,
         record,
         allowed_actions=_delivery_actions(record),
@@ -213,7 +213,7 @@ def hook_url(record: Hook, public_url: str | None) -> str:
 
 def _hook_secrets(tx: Tx, record: Hook) -> tuple[hook_answers.HookSecretAnswer, ...]:
     return tuple(
-        _shown(
+        shown(
             hook_answers.HookSecretAnswer,
             each,
             valid_until=None if each.valid_until is None else time(each.valid_until),
@@ -243,10 +243,11 @@ class _Copy(msgspec.Struct, frozen=True):
 def _copy(into: type[Answer], record: type[Record]) -> _Copy:
     both = set(record.__struct_fields__)
     names = tuple(name for name in into.__struct_fields__ if name in both)
-    return _Copy(names, attrgetter(*names), tuple(name for name in names if name.endswith("_at")))
+    return _Copy(names, attrgetter(*names), tuple(name for name in names if name.endswith(("_at", "_since"))))
 
 
-def _shown(into: type[A], record: Record, **more: Any) -> A:
+def shown(into: type[A], record: Record, **more: Any) -> A:
+    """The answer, with the fields that it shares with the record; `more` are the others, or take their place."""
     copy = _copy(into, type(record))
     fields = dict(zip(copy.names, copy.values(record), strict=True))
     for name in copy.times:

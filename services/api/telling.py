@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from services.api.showing import time
+from services.api.showing import shown, time
+from shared.schemas.notices import NewNotifierAnswer, Notice, NoticeAnswer, NoticeStatus, Notifier, NotifierAnswer
 from shared.schemas.steering import AttentionAnswer, EvidenceAnswer, ExplanationAnswer, WayAnswer
 from shared.states.attention import Item
 from shared.states.explain import Explanation
@@ -44,6 +45,27 @@ def attention(item: Item, project_name: str | None) -> AttentionAnswer:
         answers=tuple(WayAnswer(action=way.action, label=way.label, needs=way.needs) for way in item.ways),
         version=item.version,
     )
+
+
+def notifier(record: Notifier) -> NotifierAnswer:
+    """Somebody who is told outside."""
+    return shown(NotifierAnswer, record, status=_health(record))
+
+
+def new_notifier(record: Notifier, secret: str | None) -> NewNotifierAnswer:
+    """Somebody who is told from now on."""
+    return shown(NewNotifierAnswer, record, status=_health(record), secret=secret)
+
+
+def notice(record: Notice) -> NoticeAnswer:
+    """A message to somebody."""
+    return shown(NoticeAnswer, record, allowed_actions=("retry",) if record.status is NoticeStatus.FAILED else ())
+
+
+def _health(record: Notifier) -> str:
+    if record.disabled_at is not None:
+        return "ended"
+    return "ok" if record.failing_since is None else "failing"
 
 
 def evidence(found: Iterable[Evidence]) -> tuple[EvidenceAnswer, ...]:

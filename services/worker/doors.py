@@ -4,6 +4,7 @@ from services.worker.agent import Agent
 from services.worker.forge import Forge, Forges
 from services.worker.git.door import Git
 from services.worker.git.records import Credential, Remote
+from services.worker.post import Post
 from shared.errors import Category, JobError, SealError
 from shared.failpoints import points
 from shared.redaction import Redactor
@@ -40,6 +41,7 @@ class Doors:
         self.database = database
         self._vault = vault
         self._forges = forges
+        self.post = Post(vault, redactor, allow_http=settings.is_local)
 
     @points
     async def remote_of(self, project: Project) -> Remote:
@@ -64,8 +66,9 @@ class Doors:
         return f"There is no token for {provider}: store one as the project's secret {FORGE_TOKEN}, or set {name}."
 
     async def aclose(self) -> None:
-        """Hang up on all forges."""
+        """Hang up on everybody."""
         await self._forges.aclose()
+        await self.post.aclose()
 
     def _provider_of(self, project: Project) -> Provider | None:
         if project.ci_provider in {Provider.GITHUB, Provider.GITLAB}:

@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 from services.worker.codex.quota import named_time
 from services.worker.codex.request import CodexFailed
 from services.worker.doors import Doors
-from services.worker.jobs import deliveries, execution, planning, publish, quality, setup, sync
+from services.worker.jobs import deliveries, execution, notify, planning, publish, quality, setup, sync
 from services.worker.lease import Lease
 from services.worker.meter import JobMeter
 from services.worker.pace import PACE, Pace
@@ -37,6 +37,7 @@ JOBS: dict[JobKind, Job] = {
     JobKind.OPEN_PR: publish.publish,
     JobKind.DELIVERY: deliveries.look_at_delivery,
     JobKind.SYNC: sync.sync,
+    JobKind.NOTIFY: notify.notify,
 }
 
 log = structlog.stdlib.get_logger(__name__)

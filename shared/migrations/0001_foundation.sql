@@ -179,7 +179,8 @@ CREATE INDEX deliveries_of_step ON deliveries (step_id) WHERE step_id IS NOT NUL
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL CHECK (kind IN (
-        'setup', 'plan_protocol_job', 'execute_step_job', 'run_quality_job', 'open_pr_job', 'process_delivery', 'sync')),
+        'setup', 'plan_protocol_job', 'execute_step_job', 'run_quality_job', 'open_pr_job', 'process_delivery', 'sync',
+        'notify')),
     project_id INTEGER REFERENCES projects (id),
     protocol_id INTEGER REFERENCES protocol_runs (id),
     step_id INTEGER REFERENCES step_runs (id),
@@ -312,7 +313,7 @@ CREATE TABLE events (
     job_id INTEGER REFERENCES jobs (id),
     delivery_id INTEGER REFERENCES deliveries (id),
     event_type TEXT NOT NULL,
-    entity TEXT NOT NULL CHECK (entity IN ('line', 'project', 'protocol', 'step', 'job', 'delivery')),
+    entity TEXT NOT NULL CHECK (entity IN ('line', 'project', 'protocol', 'step', 'job', 'delivery', 'notifier')),
     from_status TEXT,
     to_status TEXT,
     reason TEXT,
@@ -332,6 +333,38 @@ CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
 BEGIN
     SELECT RAISE(ABORT, 'events are append-only');
 END;
+
+CREATE TABLE notifiers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER REFERENCES projects (id),
+    kind TEXT NOT NULL CHECK (kind IN ('webhook', 'slack')),
+    key TEXT NOT NULL UNIQUE,
+    host TEXT NOT NULL,
+    url BLOB NOT NULL,
+    secret BLOB,
+    events TEXT NOT NULL CHECK (json_valid(events)),
+    failures INTEGER NOT NULL DEFAULT 0,
+    failing_since INTEGER,
+    created_at INTEGER NOT NULL,
+    disabled_at INTEGER,
+    CHECK ((kind = 'webhook') = (secret IS NOT NULL))
+) STRICT;
+
+CREATE TABLE notices (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    notifier_id INTEGER NOT NULL REFERENCES notifiers (id),
+    about TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    payload TEXT NOT NULL CHECK (json_valid(payload)),
+    status TEXT NOT NULL CHECK (status IN ('queued', 'sent', 'failed')),
+    tries INTEGER NOT NULL DEFAULT 0,
+    answer TEXT,
+    created_at INTEGER NOT NULL,
+    tried_at INTEGER,
+    UNIQUE (notifier_id, about)
+) STRICT;
+
+CREATE INDEX notices_of_notifier ON notices (notifier_id, id);
 
 CREATE TABLE idempotency_keys (
     scope TEXT NOT NULL,

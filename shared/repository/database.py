@@ -37,6 +37,7 @@ _JSON_COLUMNS = frozenset(
         "details",
         "evidence",
         "metadata",
+        "events",
         "headers",
     }
 )

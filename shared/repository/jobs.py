@@ -128,7 +128,8 @@ def mark_dispatched(tx: Tx, rung: Sequence[tuple[int, int]], at: int | None) -> 
 def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credential: str = LOGIN) -> Sequence[Job]:
     """Due jobs that may start now and whose bell was not rung since `rung_before`: best priority, then oldest.
 
-    Left out is everything while the line is stopped, and what needs a credential that is parked; jobs of protocols that
+    Left out is everything but messages while the line is stopped, a message while another is sent, and what needs a
+    credential that is parked; jobs of protocols that
     may not start anything, of branches with a running writer and of projects that run as much as they may. A ring in
     the future is one from before the clock was set back.
     """
@@ -148,7 +149,9 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credent
         " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job') OR ?3 > ("
         "   SELECT count(*) FROM jobs AS busy WHERE busy.project_id = jobs.project_id AND busy.state = 'running'"
         "   AND busy.kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job')))"
-        " AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.name = 'line')"
+        " AND (jobs.kind = 'notify' OR NOT EXISTS (SELECT 1 FROM holds WHERE holds.name = 'line'))"
+        " AND (jobs.kind <> 'notify' OR NOT EXISTS ("
+        "   SELECT 1 FROM jobs AS busy WHERE busy.kind = 'notify' AND busy.state = 'running'))"
         " AND (jobs.kind NOT IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job') OR NOT EXISTS ("
         "   SELECT 1 FROM holds WHERE holds.name = ?5 AND holds.until > ?1 AND holds.created_at <= ?1))"
         " ORDER BY jobs.priority, jobs.run_at, jobs.id LIMIT ?4",
@@ -204,6 +207,11 @@ def running(tx: Tx) -> Sequence[Job]:
     return tx.load_all(Job, "SELECT * FROM jobs WHERE state = 'running' ORDER BY id")
 
 
+def is_sending(tx: Tx) -> bool:
+    """Whether a message is being sent now: one at a time, so that those that hang keep one place of a worker."""
+    return tx.row("SELECT 1 FROM jobs WHERE kind = 'notify' AND state = 'running' LIMIT 1") is not None
+
+
 def running_of_project(tx: Tx, project_id: int) -> int:
     """How many jobs of a project run Codex now."""
     row = tx.row(
@@ -245,8 +253,8 @@ def newest_like(tx: Tx, job: Job) -> Job:
     found = tx.load(
         Job,
         "SELECT * FROM jobs WHERE kind = ?1 AND project_id IS ?2 AND protocol_id IS ?3 AND step_id IS ?4"
-        " AND delivery_id IS ?5 AND id >= ?6 ORDER BY id DESC LIMIT 1",
-        (job.kind, job.project_id, job.protocol_id, job.step_id, job.delivery_id, job.id),
+        " AND delivery_id IS ?5 AND id >= ?6 AND (kind <> 'notify' OR payload = ?7) ORDER BY id DESC LIMIT 1",
+        (job.kind, job.project_id, job.protocol_id, job.step_id, job.delivery_id, job.id, as_json(job.payload)),
     )
     return found or job
 

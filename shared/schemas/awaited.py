@@ -52,6 +52,7 @@ class Kind(StrEnum):
     QA_INCONCLUSIVE = "qa_inconclusive"
     CI_WAITS = "ci_waits"
     DELIVERY_FAILED = "delivery_failed"
+    NOTIFIER_FAILING = "notifier_failing"
     # It can wait.
     NEXT_STEP = "next_step"
     AWAITING_MERGE = "awaiting_merge"
@@ -64,4 +65,13 @@ class Kind(StrEnum):
         return Urgency.NORMAL if self in _NORMAL else Urgency.HIGH
 
 
-_NORMAL = frozenset({Kind.PLAN_APPROVAL, Kind.REVIEW, Kind.QA_INCONCLUSIVE, Kind.CI_WAITS, Kind.DELIVERY_FAILED})
+_NORMAL = frozenset(
+    {
+        Kind.PLAN_APPROVAL,
+        Kind.REVIEW,
+        Kind.QA_INCONCLUSIVE,
+        Kind.CI_WAITS,
+        Kind.DELIVERY_FAILED,
+        Kind.NOTIFIER_FAILING,
+    }
+)

@@ -6,6 +6,7 @@ import msgspec
 
 from shared.errors import Category
 from shared.schemas.forge import PullWord, Repository, Said, Word
+from shared.schemas.notices import NoticeDone
 from shared.schemas.records import Attempt, Job, Plan, Project, Protocol, StepRun
 from shared.schemas.statuses import Footing, StepType
 
@@ -139,7 +140,7 @@ class SyncDone(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
-Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryDone | SyncDone
+Report = SetupDone | PlanDone | ExecutionDone | QaDone | PublishDone | DeliveryDone | SyncDone | NoticeDone
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,7 @@ class JobKind(StrEnum):
     OPEN_PR = "open_pr_job"
     DELIVERY = "process_delivery"
     SYNC = "sync"
+    NOTIFY = "notify"
 
     @property
     def writes_branch(self) -> bool:
@@ -270,6 +271,10 @@ class EventType(StrEnum):
     HOOK_CREATED = "hook_created"
     HOOK_ROTATED = "hook_rotated"
     HOOK_DISABLED = "hook_disabled"
+    NOTIFIER_CREATED = "notifier_created"
+    NOTIFIER_REMOVED = "notifier_removed"
+    NOTIFIER_FAILING = "notifier_failing"
+    NOTIFIER_RECOVERED = "notifier_recovered"
     SETUP_ENQUEUED = "setup_enqueued"
     SETUP_DONE = "setup_done"
     PROTOCOL_OPENED = "protocol_opened"

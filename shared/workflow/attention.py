@@ -1,12 +1,12 @@
-"""What waits for a person, from the rows as they are, and the one way to answer it."""
+"""What waits for a person, from the rows as they are."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from shared.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from shared.repository import holds, situations, troubles
+from shared.repository import notices as notices_table
 from shared.repository.database import Tx
 from shared.repository.holds import LINE
 from shared.schemas.awaited import Kind
@@ -14,23 +14,12 @@ from shared.schemas.records import Hold
 from shared.states.attention import Item, Way, items, sketches
 from shared.states.causes import cause_of
 from shared.states.waiting import SHOWN_CHARS, Evidence, Situation
-from shared.workflow import deliveries, explaining, find, line, projects, protocols, pulls, steps
+from shared.workflow import explaining, find
 from shared.workflow.unit import Rules, Unit
 
 # A hold that ends sooner is no person's business.
 LONG_MS = 5 * 60 * 1000
-_ID = re.compile(r"(?:(?P<place>[psrdj])(?P<number>[0-9]{1,15})|hold|line)\.?[a-z0-9_.-]{0,100}")
-_RESUME = Way("resume", "Resume the line")
-
-
-class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person answers with: each action takes some of it."""
-
-    feedback: str | None = None
-    reason: str | None = None
-    sha: str | None = None
-    model: str | None = None
-    fresh: bool = False
+_ID = re.compile(r"(?:(?P<place>[psrdjn])(?P<number>[0-9]{1,15})|hold|line)\.?[a-z0-9_.-]{0,100}")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -53,10 +42,8 @@ def waiting(tx: Tx, scope: int | None, rules: Rules, project_id: int | None = No
         for situation in _situations(tx, situations.unfinished(tx, only), rules)
         for each in sketches(situation)
     ]
-    beside = _beside(tx, only)
-    if only is None:
-        beside += [item for hold in holds.in_force(tx) if (item := _held(hold)) is not None]
-    found += [Found(item.id, item.place, item) for item in beside]
+    more = beside(tx, only) + ([*held(tx), *_unreachable(tx)] if only is None else [])
+    found += [Found(item.id, item.place, item) for item in more]
     return sorted(found, key=lambda each: each.place)
 
 
@@ -76,27 +63,11 @@ def of_protocol(tx: Tx, protocol_id: int, rules: Rules) -> list[Item]:
     return items(explaining.situation_of(tx, protocol_id, rules))
 
 
-def resolve(unit: Unit, item_id: str, action: str, given: Given, *, version: int | None = None) -> bool:
-    """Answer one thing by the verb that stands behind the action, with all its guards; whether it is settled now."""
-    item = _expect(unit, item_id)
-    if version is not None and item.version not in {None, version}:
-        message = f"What it is about is at version {item.version}, not {version}; read it again."
-        raise PreconditionFailed(message, status_now=item.kind)
-    names = [way.action for way in item.ways]
-    way = next((way for way in item.ways if way.action == action), None)
-    if way is None:
-        message = f"{item.title}: it does not accept {action!r}. It accepts {', '.join(names) or 'no answer'}."
-        raise Conflict(message, type="no-such-answer", status_now=item.kind, allowed_actions=names)
-    _check(way, given)
-    _perform(unit, item, action, given)
-    return all(other.id != item_id for other in _around(unit, item_id))
-
-
 def _situations(tx: Tx, ids: Iterable[int], rules: Rules) -> list[Situation]:
     return situations.load(tx, ids, credential=rules.credential, project_limit=rules.project_concurrency)
 
 
-def _beside(tx: Tx, project_id: int | None) -> list[Item]:
+def beside(tx: Tx, project_id: int | None) -> list[Item]:
     """What went wrong beside the protocol runs."""
     setups = [
         Item(
@@ -145,6 +116,27 @@ def _beside(tx: Tx, project_id: int | None) -> list[Item]:
     return [*setups, *failed, *unkilled]
 
 
+def held(tx: Tx) -> list[Item]:
+    """What keeps work of all projects from starting, for long."""
+    return [item for hold in holds.in_force(tx) if (item := _held(hold)) is not None]
+
+
+def _unreachable(tx: Tx) -> list[Item]:
+    return [
+        Item(
+            id=f"n{each.id}.{Kind.NOTIFIER_FAILING}",
+            kind=Kind.NOTIFIER_FAILING,
+            project_id=each.project_id,
+            title=f"No message reaches {each.host}",
+            because=f"The last {each.failures} tries to send it one failed. Mend what its deliveries say, then send a"
+            " test; or remove it.",
+            since=each.failing_since or 0,
+            ways=(Way("test", "Send a test"), Way("remove", "Remove it")),
+        )
+        for each in notices_table.failing(tx)
+    ]
+
+
 def _held(hold: Hold) -> Item | None:
     """What keeps everything from starting, or one credential for long."""
     if hold.name == LINE:
@@ -156,7 +148,7 @@ def _held(hold: Hold) -> Item | None:
             because=f"{hold.actor} stopped the line: no job of any project starts. Resume it to go on.",
             since=hold.created_at,
             evidence=(Evidence(hold.message),),
-            ways=(_RESUME,),
+            ways=(Way("resume", "Resume the line"),),
         )
     if hold.until is None or hold.until - hold.created_at < LONG_MS:
         return None
@@ -173,17 +165,7 @@ def _held(hold: Hold) -> Item | None:
     )
 
 
-def _expect(unit: Unit, item_id: str) -> Item:
-    found = next((item for item in _around(unit, item_id) if item.id == item_id), None)
-    if found is None:
-        message = (
-            f"Nothing {item_id!r} waits for an answer: it is settled, or never was. GET /attention lists what does."
-        )
-        raise NotFound(message, type="settled")
-    return found
-
-
-def _around(unit: Unit, item_id: str) -> list[Item]:
+def around(unit: Unit, item_id: str) -> list[Item]:
     """The things of whatever the id names; what is not there, or not the caller's, has none."""
     parts = _ID.fullmatch(item_id)
     scope, tx = unit.caller.project_id, unit.tx
@@ -196,82 +178,12 @@ def _around(unit: Unit, item_id: str) -> list[Item]:
         case "s":
             return of_protocol(tx, find.step(tx, scope, number).protocol_id, unit.rules)
         case "r":
-            return _beside(tx, find.project(tx, scope, number).id)
+            return beside(tx, find.project(tx, scope, number).id)
+        case "n":
+            return _unreachable(tx) if scope is None else []
         case "j":
-            return _beside(tx, find.job(tx, scope, number).project_id)
+            return beside(tx, find.job(tx, scope, number).project_id)
         case "d":
-            return _beside(tx, find.delivery(tx, scope, number).project_id)
+            return beside(tx, find.delivery(tx, scope, number).project_id)
         case _:
-            kept = holds.in_force(tx) if scope is None else ()
-            return [item for hold in kept if (item := _held(hold)) is not None]
-
-
-_TAKES = {
-    "approve": {"reason", "sha"},
-    "reject": {"feedback"},
-    "retry": {"feedback", "model", "fresh"},
-    "skip": {"reason"},
-    "reject_plan": {"feedback"},
-    "adopt": {"sha"},
-    "fail": {"reason"},
-}
-
-
-def _check(way: Way, given: Given) -> None:
-    named = {name for name in given.__struct_fields__ if getattr(given, name)}
-    if missing := [name for name in way.needs if name not in named]:
-        raise Invalid(f"{missing[0]}: {way.action} needs it here.")
-    if strange := sorted(named - _TAKES.get(way.action, set())):
-        raise Invalid(f"{strange[0]}: {way.action} does not take it.")
-
-
-def _perform(unit: Unit, item: Item, action: str, given: Given) -> None:
-    number = int(re.sub(r"\D", "", item.id.partition(".")[0]) or 0)
-    if item.step_id is not None:
-        _on_step(unit, item.step_id, action, given)
-    elif item.protocol_id is not None:
-        _on_protocol(unit, item.protocol_id, action, given)
-    elif action == "setup":
-        projects.set_up_project(unit, number)
-    elif action == "replay":
-        deliveries.replay_delivery(unit, number)
-    else:
-        line.resume_line(unit)
-
-
-def _on_step(unit: Unit, step_id: int, action: str, given: Given) -> None:
-    match action:
-        case "approve":
-            steps.approve_step(unit, step_id, sha=given.sha, reason=given.reason)
-        case "reject":
-            steps.reject_step(unit, step_id, feedback=given.feedback or "")
-        case "retry":
-            steps.retry_step(unit, step_id, model=given.model, feedback=given.feedback, fresh=given.fresh)
-        case "skip":
-            steps.skip_step(unit, step_id, reason=given.reason or "")
-        case _:
-            steps.run_qa(unit, step_id)
-
-
-def _on_protocol(unit: Unit, protocol_id: int, action: str, given: Given) -> None:
-    plain: dict[str, Callable[[Unit, int], object]] = {
-        "approve_plan": protocols.approve_plan,
-        "open_pr": protocols.open_pr,
-        "unblock": protocols.unblock_protocol,
-        "run_next_step": protocols.run_next_step,
-        "cancel": protocols.cancel_protocol,
-        "reset": pulls.reset_branch,
-    }
-    match action:
-        case "reject_plan":
-            protocols.reject_plan(unit, protocol_id, feedback=given.feedback or "")
-        case "fail":
-            protocols.fail_protocol(unit, protocol_id, reason=given.reason or "")
-        case "start":
-            found = explaining.situation_of(unit.tx, protocol_id, unit.rules)
-            by_hand = bool(found.steps) and found.protocol.plan_sha is None
-            protocols.start_protocol(unit, protocol_id, plan=not by_hand)
-        case "adopt":
-            pulls.adopt_branch(unit, protocol_id, given.sha or "")
-        case _:
-            plain[action](unit, protocol_id)
+            return held(tx) if scope is None else []

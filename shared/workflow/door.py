@@ -14,6 +14,7 @@ from shared.repository.database import Database, Tx
 from shared.repository.holds import LOGIN
 from shared.schemas.records import Job
 from shared.settings import Settings
+from shared.workflow import notices
 from shared.workflow.unit import Caller, Rules, Unit
 
 P = ParamSpec("P")
@@ -69,7 +70,9 @@ class Workflow:
 
         def work(tx: Tx) -> tuple[T, Unit]:
             unit = Unit(tx, caller, self.rules, self._chance)
-            return verb(unit, *args, **kwargs), unit
+            result = verb(unit, *args, **kwargs)
+            notices.post(unit)
+            return result, unit
 
         name = verb.__name__
         fp(f"before_{name}")

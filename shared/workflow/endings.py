@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from shared.errors import Category
 from shared.repository import attempts, jobs
+from shared.schemas.notices import NoticeDone
 from shared.schemas.records import Job
 from shared.schemas.reports import (
     DeliveryDone,
@@ -20,13 +21,17 @@ from shared.schemas.reports import (
     SyncDone,
 )
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, JobState, Phase, Reason
-from shared.workflow import deliveries, execution, facts, line, planning, publishing, quality
+from shared.workflow import deliveries, execution, facts, line, notices, planning, publishing, quality
 from shared.workflow.unit import Unit
 
 
 def apply(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None:
     """Take the held job out of `running`, and let what it was for know."""
+    if job.kind is JobKind.NOTIFY:
+        notices.tried(unit, job, ending)
     match ending:
+        case Failed() if job.kind is JobKind.NOTIFY:
+            _failed(unit, job, attempt_id, notices.patient(job, ending, unit.now))
         case Failed():
             _failed(unit, job, attempt_id, ending)
         case Lost():
@@ -139,6 +144,8 @@ def _give_up(unit: Unit, job: Job, attempt_id: int | None, ending: Failed) -> No
             publishing.not_published(unit, job, ending.category, ending.message)
         case JobKind.DELIVERY:
             deliveries.settle_delivery(unit, job.delivery_id or 0, DeliveryStatus.FAILED, ending.message)
+        case JobKind.NOTIFY:
+            notices.give_up(unit, job, ending.message)
         case JobKind.SETUP | JobKind.SYNC:
             pass
 
@@ -210,6 +217,8 @@ def _done(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None:
             facts.apply_delivery(unit, job, ending)
         case SyncDone():
             facts.synced(unit, job, ending)
+        case NoticeDone():
+            pass
         case _:
             raise TypeError(type(ending).__name__)
 

@@ -1,8 +1,9 @@
 """Looks things up for a caller: what does not exist or belongs to another project is the same NotFound."""
 
 from shared.errors import NotFound
-from shared.repository import attempts, deliveries, jobs, projects, protocols, steps
+from shared.repository import attempts, deliveries, jobs, notices, projects, protocols, steps
 from shared.repository.database import Tx
+from shared.schemas.notices import Notifier
 from shared.schemas.records import Attempt, Delivery, Hook, Job, Project, Protocol, StepRun
 
 LAST_ID = 2**63 - 1
@@ -53,6 +54,14 @@ def delivery(tx: Tx, scope: int | None, delivery_id: int) -> Delivery:
     found = deliveries.get(tx, delivery_id) if abs(delivery_id) <= LAST_ID else None
     if found is None or scope not in {None, found.project_id}:
         raise NotFound(f"There is no delivery {delivery_id}.")
+    return found
+
+
+def notifier(tx: Tx, scope: int | None, notifier_id: int) -> Notifier:
+    """The notifier, if it is in the caller's scope."""
+    found = notices.get_notifier(tx, notifier_id) if abs(notifier_id) <= LAST_ID else None
+    if found is None or scope not in {None, found.project_id}:
+        raise NotFound(f"There is no notifier {notifier_id}.")
     return found
 
 

@@ -8,7 +8,7 @@ from shared.repository import attempts, jobs, protocols, steps
 from shared.schemas.policy import LONGEST_SETTLE_S
 from shared.schemas.records import Attempt, Job, Plan, Protocol
 from shared.schemas.reports import Claim, Ending, ExecutionDone, Failed, Lost, PlanDone, Stopped, Usage
-from shared.schemas.statuses import AttemptState, EventType, Footing, JobState, StopRequest
+from shared.schemas.statuses import AttemptState, EventType, Footing, JobKind, JobState, StopRequest
 from shared.states.protocol import READY
 from shared.workflow import claims, endings, execution, line
 from shared.workflow.moves import save_protocol, save_step
@@ -46,7 +46,7 @@ def claim_job(unit: Unit, job_id: int, dispatch: int, owner: str) -> Claim | Non
 def _may_start(unit: Unit, job: Job, protocol: Protocol | None) -> bool:
     if protocol is not None and protocol.status not in READY[job.kind]:
         return False
-    if not line.may_start(unit, job):
+    if not line.may_start(unit, job) or (job.kind is JobKind.NOTIFY and jobs.is_sending(unit.tx)):
         return False
     if job.kind.writes_branch and protocol is not None and jobs.writer_of(unit.tx, protocol.id) is not None:
         return False

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from shared.repository import holds, jobs
 from shared.repository.holds import LINE
 from shared.schemas.records import Hold, Job
-from shared.schemas.statuses import EventType, Reason, StopRequest
+from shared.schemas.statuses import EventType, JobKind, Reason, StopRequest
 from shared.workflow.moves import stop_job
 from shared.workflow.unit import Unit
 
@@ -56,7 +56,9 @@ def lift_ended(unit: Unit) -> int:
 
 
 def may_start(unit: Unit, job: Job) -> bool:
-    """Whether neither the line nor the credential of the job is held."""
+    """Whether neither the line nor the credential of the job is held; messages go out all the same."""
+    if job.kind is JobKind.NOTIFY:
+        return True
     held = {hold.name for hold in holds.in_force(unit.tx)}
     return LINE not in held and not (job.kind.runs_codex and unit.rules.credential in held)
 

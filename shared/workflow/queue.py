@@ -5,7 +5,19 @@ from shared.repository import jobs
 from shared.schemas.records import Job
 from shared.schemas.statuses import DeliveryStatus, EventType, JobKind, Reason, StopRequest
 from shared.states.job import allowed_actions
-from shared.workflow import deliveries, execution, find, planning, projects, protocols, pulls, quality, steps, sync
+from shared.workflow import (
+    deliveries,
+    execution,
+    find,
+    notices,
+    planning,
+    projects,
+    protocols,
+    pulls,
+    quality,
+    steps,
+    sync,
+)
 from shared.workflow.moves import stop_job
 from shared.workflow.unit import Unit
 
@@ -31,6 +43,8 @@ def cancel_job(unit: Unit, job_id: int) -> Job:
             quality.give_up(unit, job, Category.CANCELLED, message)
         case JobKind.DELIVERY:
             deliveries.settle_delivery(unit, job.delivery_id or 0, DeliveryStatus.FAILED, message)
+        case JobKind.NOTIFY:
+            notices.give_up(unit, job, message)
         case JobKind.SETUP | JobKind.OPEN_PR | JobKind.SYNC:
             pass
     return jobs.expect(unit.tx, job_id)
@@ -45,6 +59,11 @@ def retry_job(unit: Unit, job_id: int) -> Job:
     if newest.id != job_id:
         message = f"Job {newest.id} has taken the place of job {job_id}; it is {newest.state}."
         raise Conflict(message, type="superseded", status_now=job.state, allowed_actions=())
+    _do_again(unit, job)
+    return jobs.newest_like(unit.tx, job)
+
+
+def _do_again(unit: Unit, job: Job) -> None:
     match job.kind:
         case JobKind.EXECUTE:
             steps.retry_step(unit, job.step_id or 0)
@@ -62,9 +81,10 @@ def retry_job(unit: Unit, job_id: int) -> Job:
             sync.trigger_ci(unit, job.protocol_id or 0, **job.payload["trigger"])
         case JobKind.SYNC:
             sync.sync_protocol(unit, job.protocol_id or 0)
+        case JobKind.NOTIFY:
+            notices.retry_job(unit, job)
         case JobKind.DELIVERY:
             deliveries.replay_delivery(unit, job.delivery_id or 0)
-    return jobs.newest_like(unit.tx, job)
 
 
 def _refusal(job: Job, wanted: str) -> Conflict:

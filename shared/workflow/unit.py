@@ -8,6 +8,7 @@ import msgspec
 from shared.repository import events, jobs
 from shared.repository.database import Tx
 from shared.repository.holds import LOGIN
+from shared.schemas.notices import Notifier
 from shared.schemas.records import Delivery, Event, Hold, Job, Project, Protocol, StepRun
 from shared.schemas.statuses import EventType, JobKind, JobState
 
@@ -36,7 +37,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unit:
-    """One write transaction on its way; `chance` gives the jitter's random number in [0, 1)."""
+    """One write transaction on its way; `chance` gives the jitter's random number in [0, 1).
+
+    `said` are the events of it so far, each with the kind of the job that it came of.
+    """
 
     def __init__(self, tx: Tx, caller: Caller, rules: Rules, chance: Callable[[], float]) -> None:
         self.tx = tx
@@ -45,7 +49,7 @@ class Unit:
         self.chance = chance
         self.to_ring: list[Job] = []
         self.stopping: list[int] = []
-        self.said = 0
+        self.said: list[tuple[Event, JobKind | None]] = []
 
     @property
     def now(self) -> int:
@@ -55,7 +59,7 @@ class Unit:
     def say(
         self,
         event_type: EventType,
-        about: Hold | Project | Protocol | StepRun | Job | Delivery,
+        about: Hold | Project | Protocol | StepRun | Job | Delivery | Notifier,
         *,
         project_id: int | None = None,
         step: StepRun | None = None,
@@ -81,31 +85,31 @@ class Unit:
             case Job():
                 entity, project_id, protocol_id, job = "job", about.project_id, about.protocol_id, about
                 step_id, delivery_id = about.step_id, about.delivery_id
+            case Notifier():
+                entity, project_id = "notifier", about.project_id
             case Delivery():
                 entity, project_id, protocol_id = "delivery", about.project_id, about.protocol_id
                 step_id, delivery_id = about.step_id, about.id
-        self.said += 1
-        events.append(
-            self.tx,
-            Event(
-                id=0,
-                project_id=project_id,
-                protocol_id=protocol_id,
-                step_id=step_id,
-                attempt_id=attempt_id,
-                job_id=job.id if job else None,
-                delivery_id=delivery_id,
-                event_type=event_type,
-                entity=entity,
-                from_status=moved[0] if moved else None,
-                to_status=moved[1] if moved else None,
-                reason=reason,
-                actor=self.caller.actor,
-                request_id=self.caller.request_id,
-                metadata=metadata,
-                created_at=self.now,
-            ),
+        said = Event(
+            id=0,
+            project_id=project_id,
+            protocol_id=protocol_id,
+            step_id=step_id,
+            attempt_id=attempt_id,
+            job_id=job.id if job else None,
+            delivery_id=delivery_id,
+            event_type=event_type,
+            entity=entity,
+            from_status=moved[0] if moved else None,
+            to_status=moved[1] if moved else None,
+            reason=reason,
+            actor=self.caller.actor,
+            request_id=self.caller.request_id,
+            metadata=metadata,
+            created_at=self.now,
         )
+        event_id = events.append(self.tx, said)
+        self.said.append((msgspec.structs.replace(said, id=event_id), job.kind if job else None))
 
     def enqueue(
         self,
@@ -118,6 +122,7 @@ class Unit:
         payload: dict[str, Any] | None = None,
         priority: int = 0,
         run_at: int | None = None,
+        max_attempts: int | None = None,
     ) -> Job:
         """Put a job into the outbox; its bell is rung after the commit, or by the pump once `run_at` has come."""
         due = run_at is None or run_at <= self.now
@@ -135,7 +140,7 @@ class Unit:
                 priority=priority,
                 run_at=self.now if run_at is None else run_at,
                 attempt=0,
-                max_attempts=self.rules.max_attempts,
+                max_attempts=max_attempts or self.rules.max_attempts,
                 continuations=0,
                 token=0,
                 heartbeat=0,

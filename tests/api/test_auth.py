@@ -36,6 +36,14 @@ ADMIN_ONLY = {
     ("DELETE", "/projects/{project_id}/hooks/{hook_id}"),
     ("POST", "/projects/{project_id}/hooks/{hook_id}/actions/rotate"),
     ("POST", "/projects/{project_id}/webhook_test"),
+    ("POST", "/projects/{project_id}/notifiers"),
+    ("GET", "/projects/{project_id}/notifiers"),
+    ("POST", "/notifiers"),
+    ("GET", "/notifiers"),
+    ("DELETE", "/notifiers/{notifier_id}"),
+    ("POST", "/notifiers/{notifier_id}/actions/test"),
+    ("GET", "/notifiers/{notifier_id}/deliveries"),
+    ("POST", "/notifiers/{notifier_id}/deliveries/{notice_id}/actions/retry"),
     ("GET", "/line"),
     ("POST", "/line/actions/stop"),
     ("POST", "/line/actions/resume"),
@@ -64,6 +72,8 @@ BODIES = {
     "/protocols/{protocol_id}/actions/trigger_ci": {"workflow": "ci.yml"},
     "/steps/{step_id}/actions/reject": {"feedback": "x"},
     "/steps/{step_id}/actions/skip": {"reason": "x"},
+    "/notifiers": {"kind": "slack", "url": "https://example.org/x"},
+    "/projects/{project_id}/notifiers": {"kind": "webhook", "url": "https://example.org/x"},
     "/attention/{item_id}/actions/resolve": {"action": "approve"},
 }
 
@@ -84,6 +94,8 @@ async def scene(house: House) -> dict[str, int | str]:
     await house.client.put(f"/projects/{project}/secrets/forge_token", json={"value": "v"}, headers=ADMIN)
     await house.client.post(f"/projects/{project}/hooks", json={"provider": "github"}, headers=ADMIN)
     delivery = await house.delivery(project_id=project, protocol_id=protocol)
+    slack = {"kind": "slack", "url": "https://example.org/x"}
+    await house.client.post(f"/projects/{project}/notifiers", json=slack, headers=ADMIN)
     return {
         "project_id": project,
         "protocol_id": protocol,
@@ -94,6 +106,8 @@ async def scene(house: House) -> dict[str, int | str]:
         "hook_id": 1,
         "delivery_id": delivery,
         "item_id": f"s{step}.review",
+        "notifier_id": 1,
+        "notice_id": 1,
         "name": "forge_token",
     }
 
@@ -124,7 +138,7 @@ async def test_another_projects_token_finds_nothing(house: House) -> None:
         if path in NARROWED and method == "GET":
             assert answer.status_code == 200, (method, path)
             assert "dark-theme" not in answer.text
-        elif path == "/projects" or path.startswith("/line"):
+        elif path == "/projects" or path.startswith(("/line", "/notifiers")):
             assert answer.status_code == 403
         else:
             assert answer.status_code == 404, (method, path)

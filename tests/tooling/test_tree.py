@@ -45,6 +45,7 @@ CALLS_OUT = {"aiohttp", "http.client", "httpx", "requests", "socket", "urllib.re
 MAY_CALL_OUT = (
     "services/worker/forge/",  # GitHub and GitLab
     "services/worker/work.py",  # the name of this host
+    "services/worker/post.py",  # those who want to be told
     "services/api/webhook_test.py",  # one's own webhook service, by its public URL
     "services/api/console/neighbours.py",  # how worker and webhook service are, on this host alone
     "services/cli/",  # asks the server

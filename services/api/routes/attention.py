@@ -13,8 +13,8 @@ from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, ProtocolI
 from shared.repository import projects
 from shared.repository.database import Tx
 from shared.schemas.steering import AttentionAnswer, ExplanationAnswer, Resolve, ResolvedAnswer
-from shared.workflow import attention, explaining
-from shared.workflow.attention import Given
+from shared.workflow import answering, attention, explaining
+from shared.workflow.answering import Given
 from shared.workflow.unit import Unit
 
 TAGS = ["attention"]
@@ -75,7 +75,7 @@ async def resolve(
     given = Given(feedback=data.feedback, reason=data.reason, sha=data.sha, model=data.model, fresh=data.fresh)
 
     def verb(unit: Unit) -> ResolvedAnswer:
-        settled = attention.resolve(unit, item_id, data.action, given, version=version)
+        settled = answering.resolve(unit, item_id, data.action, given, version=version)
         return ResolvedAnswer(id=item_id, action=data.action, settled=settled)
 
     return await desk.act(request, verb)

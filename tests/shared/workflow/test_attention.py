@@ -14,10 +14,10 @@ from shared.schemas.awaited import Kind
 from shared.schemas.reports import Failed
 from shared.schemas.statuses import DeliveryStatus, JobKind, Provider
 from shared.states.attention import Item
-from shared.workflow import attention
+from shared.workflow import answering, attention
 from shared.workflow import protocols as run_verbs
 from shared.workflow import steps as step_verbs
-from shared.workflow.attention import Given
+from shared.workflow.answering import Given
 from shared.workflow.deliveries import receive_delivery, settle_delivery
 from shared.workflow.jobs import claim_job, note_unkilled
 from shared.workflow.line import stop_line
@@ -38,7 +38,7 @@ def waiting(ground: Ground) -> list[Item]:
 
 
 def answer(ground: Ground, item: Item, action: str, **more: Any) -> bool:
-    return ground.run(attention.resolve, item.id, action, Given(**more), version=item.version)
+    return ground.run(answering.resolve, item.id, action, Given(**more), version=item.version)
 
 
 def an_approval(ground: ForgeGround) -> None:
@@ -214,7 +214,7 @@ class Attended(Traces):
                 self.ground.connection.execute("BEGIN IMMEDIATE")
                 unit = Unit(Tx(self.ground.connection, self.ground.now), ADMIN, self.ground.rules, lambda: 0.5)
                 try:
-                    attention.resolve(unit, item.id, way.action, given, version=item.version)
+                    answering.resolve(unit, item.id, way.action, given, version=item.version)
                 except Refusal as error:
                     raise AssertionError(f"{item.id} {way.action}: {error}") from error
                 finally:

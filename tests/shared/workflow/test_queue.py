@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from shared.errors import Category, Conflict, NotFound
-from shared.repository import deliveries, jobs
+from shared.repository import deliveries, jobs, notices
+from shared.schemas.notices import DEFAULT, NoticeStatus, Notifier, NotifierKind
 from shared.schemas.records import Delivery, Job
 from shared.schemas.reports import Claim, Failed, Stopped
 from shared.schemas.statuses import DeliveryStatus, JobKind, JobState, Phase, ProtocolStatus, Provider, Reason
 from shared.workflow.deliveries import receive_delivery
 from shared.workflow.jobs import claim_job
+from shared.workflow.notices import add_notifier, probe_notifier
 from shared.workflow.projects import set_up_project
 from shared.workflow.protocols import (
     cancel_protocol,
@@ -52,6 +54,8 @@ def queued(ground: Ground, kind: JobKind) -> Job:
             ground.run(open_pr, ground.planned().id)
         case JobKind.SYNC:
             ground.run(sync_protocol, ground.planned().id)
+        case JobKind.NOTIFY:
+            ground.run(probe_notifier, ground.run(add_notifier, a_notifier()).id)
     (job,) = ground.rung
     return job
 
@@ -77,6 +81,23 @@ def a_delivery(project_id: int) -> Delivery:
     )
 
 
+def a_notifier() -> Notifier:
+    return Notifier(
+        id=0,
+        project_id=None,
+        kind=NotifierKind.SLACK,
+        key="k",
+        host="https://example.org",
+        url=b"sealed",
+        secret=None,
+        events=DEFAULT,
+        failures=0,
+        failing_since=None,
+        created_at=0,
+        disabled_at=None,
+    )
+
+
 def claimed(ground: Ground, job: Job) -> Claim:
     now = ground.job(job.id)
     claim = ground.run_as(WORKER, claim_job, now.id, now.dispatch, "w1")
@@ -98,6 +119,8 @@ def what_it_was_for(ground: Ground, job: Job) -> Any:
             return (protocol.status, protocol.reason)
         case JobKind.DELIVERY:
             return deliveries.expect(ground.tx, job.delivery_id or 0).status
+        case JobKind.NOTIFY:
+            return notices.expect(ground.tx, job.payload["notice"]).status
         case JobKind.SETUP:
             return None
 
@@ -110,6 +133,7 @@ CANCELLED = {
     JobKind.OPEN_PR: ("planned", None),
     JobKind.SYNC: ("planned", None),
     JobKind.DELIVERY: DeliveryStatus.FAILED,
+    JobKind.NOTIFY: NoticeStatus.FAILED,
 }
 
 

@@ -1,0 +1,232 @@
+"""Telling somebody outside: what comes about is queued with it, signed, sent once, repeated, and never in the way."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from standardwebhooks import Webhook
+
+from shared.repository import notices
+from shared.schemas.notices import DEFAULT, Notice, Notifier, NotifierKind
+from shared.workflow import attention
+from shared.workflow.line import stop_line
+from shared.workflow.notices import add_notifier, notifier_seal_context, probe_notifier, retry_notice
+from shared.workflow.protocols import cancel_protocol
+from shared.workflow.steps import skip_step
+from tests.worker.workshop import Workshop, open_workshop
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+
+
+class Asked(msgspec.Struct, frozen=True):
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Receiver:
+    """Somebody's endpoint, which answers what the test says: statuses in turn, or nothing at all for `hang`."""
+
+    def __init__(self) -> None:
+        self.answers: list[str] = []
+        self.asked: list[Asked] = []
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hooks/very-secret"
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            self.asked.append(Asked(head[0].split()[1], headers, body))
+            answer = self.answers.pop(0) if self.answers else "200 OK"
+            if answer == "hang":
+                await asyncio.sleep(60)
+            writer.write(f"HTTP/1.1 {answer}\r\ncontent-length: 4\r\nconnection: close\r\n\r\nword".encode())
+            await writer.drain()
+        except asyncio.CancelledError:
+            return
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncGenerator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.take, "127.0.0.1", 0)
+    receiver.port = server.sockets[0].getsockname()[1]
+    try:
+        yield receiver
+    finally:
+        server.close()
+
+
+async def told(
+    shop: Workshop, receiver: Receiver, kind: NotifierKind = NotifierKind.WEBHOOK, **changes: Any
+) -> Notifier:
+    """Have the receiver told."""
+    seal, context = shop.runtime.vault.seal, notifier_seal_context("k1")
+    wanted = Notifier(
+        id=0,
+        project_id=None,
+        kind=kind,
+        key="k1",
+        host=f"http://127.0.0.1:{receiver.port}",
+        url=seal(receiver.url, context),
+        secret=seal(SECRET, context) if kind is NotifierKind.WEBHOOK else None,
+        events=DEFAULT,
+        failures=0,
+        failing_since=None,
+        created_at=0,
+        disabled_at=None,
+    )
+    return await shop.call(add_notifier, msgspec.structs.replace(wanted, **changes))
+
+
+async def log(shop: Workshop) -> list[Notice]:
+    """Oldest first."""
+    return list(reversed(await shop.runtime.database.read(notices.page, 1, before=2**62, limit=500)))
+
+
+async def test_what_waits_and_what_ends_is_told_once_and_proves_itself(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        await shop.open("Greet")
+        await shop.work()
+        await shop.call(skip_step, 1, reason="not needed")
+        await shop.work()
+        said = [Webhook(SECRET).verify(asked.body, asked.headers) for asked in receiver.asked]
+        assert [each["type"] for each in said] == ["attention", "protocol_completed"]
+        assert said[0]["data"]["id"] == "p1.next_step"
+        assert said[0]["data"]["project_name"] == "sample"
+        assert said[1]["data"]["title"] == "0001-do-it: protocol completed"
+        assert len({asked.headers["webhook-id"] for asked in receiver.asked}) == 2
+        assert [(notice.status, notice.tries, notice.answer) for notice in await log(shop)] == [
+            ("sent", 1, "200 word")
+        ] * 2
+        assert "very-secret" not in json.dumps([dict(row) for row in await shop.rows("SELECT * FROM events")])
+
+
+async def test_slack_is_told_in_its_own_form_and_unsigned(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver, NotifierKind.SLACK)
+        await shop.open("Greet")
+        await shop.work()
+        (asked,) = receiver.asked
+        assert asked.path == "/hooks/very-secret"
+        assert "webhook-signature" not in asked.headers
+        body = json.loads(asked.body)
+        assert body["text"] == "The next step of 0001-do-it can start"
+        assert "*The next step" in body["blocks"][0]["text"]["text"]
+
+
+async def test_what_fails_is_sent_again_later_by_the_same_id_until_it_is_taken(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = ["500 Oh", "429 Slow"]
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        assert len(receiver.asked) == 1
+        for seconds in (6, 31):
+            shop.pass_time(seconds)
+            await shop.work()
+        assert len({asked.headers["webhook-id"] for asked in receiver.asked}) == 1
+        assert len({asked.body for asked in receiver.asked}) == 1
+        (notice,) = await log(shop)
+        assert (notice.status, notice.tries) == ("sent", 3)
+        assert (await shop.runtime.database.read(notices.expect_notifier, 1)).failures == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("302 Found\r\nlocation: http://127.0.0.1:1/", "a redirect, which is not followed"),
+        ("404 Not Found", "refused the message: 404 word"),
+    ],
+)
+async def test_what_will_never_work_is_not_repeated_but_on_request(ground_floor: Path, answer: str, words: str) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = [answer]
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        shop.pass_time(4000)
+        await shop.work()
+        (notice,) = await log(shop)
+        assert notice.status == "failed"
+        assert words in (notice.answer or "")
+        assert len(receiver.asked) == 1
+        await shop.call(retry_notice, 1, notice.id)
+        await shop.work()
+        assert [each.status for each in await log(shop)] == ["sent"]
+        assert len({asked.headers["webhook-id"] for asked in receiver.asked}) == 1
+
+
+async def test_one_that_hangs_or_fails_for_long_is_called_failing_and_is_in_nobodys_way(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = ["hang", *["503 No"] * 20]
+        await shop.open("Greet", "Greet again")
+        async with asyncio.timeout(15):
+            await shop.work()
+        (first,) = await log(shop)
+        assert "cannot be reached" in (first.answer or "") or "did not answer" in (first.answer or "")
+        for seconds in (6, 31, 121, 601):
+            shop.pass_time(seconds)
+            await shop.work()
+        assert (await shop.runtime.database.read(waiting, shop)) == ["n1.notifier_failing", "p1.next_step"]
+        assert (await shop.event("notifier_failing")).metadata["host"] == f"http://127.0.0.1:{receiver.port}"
+        for step in (1, 2):
+            await shop.call(skip_step, step, reason="not needed")
+        assert (await shop.protocol()).status == "completed"
+        await shop.work()
+        tries = {notice.event_type: notice.tries for notice in await log(shop)}
+        assert tries["protocol_completed"] == 1, "whom nothing reaches is tried once"
+        shop.pass_time(10_000)
+        await shop.work()
+        receiver.answers = []
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        assert await shop.event("notifier_recovered")
+        assert not [name for name in await shop.runtime.database.read(waiting, shop) if "notifier" in name]
+
+
+def waiting(tx: Any, shop: Workshop) -> list[str]:
+    return [found.id for found in attention.waiting(tx, None, shop.runtime.flow.rules)]
+
+
+async def test_a_stopped_line_is_told_of_while_it_stands(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        await shop.call(stop_line)
+        await shop.work()
+        (asked,) = receiver.asked
+        assert json.loads(asked.body)["data"]["kind"] == "line"
+
+
+async def test_only_what_is_wanted_of_the_wanted_project_is_told(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await shop.open("Greet")
+        await told(shop, receiver, events=("cancelled",), project_id=1)
+        await shop.call(cancel_protocol, 1)
+        await shop.work()
+        assert [json.loads(asked.body)["type"] for asked in receiver.asked] == ["cancelled"]
+
+
+async def test_a_try_that_was_lost_is_repeated_by_the_same_id(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        await shop.change("UPDATE jobs SET state = 'queued', finished_at = NULL, dispatch = 2 WHERE kind = 'notify'")
+        await shop.work()
+        first, second = receiver.asked
+        assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
