@@ -21,8 +21,8 @@ from shared.repository import deliveries, overview, projects
 from shared.repository.database import Row, Tx
 from shared.schemas.steering import Resolve
 from shared.schemas.transcript import Item, read_item
-from shared.workflow import attention
-from shared.workflow.attention import Given
+from shared.workflow import answering, attention
+from shared.workflow.answering import Given
 from shared.workflow.unit import Rules, Unit
 
 SHOWN: Final = 10
@@ -79,7 +79,7 @@ async def answer(
     def verb(unit: Unit) -> object:
         data = forms.read(Resolve, {key: typed.get(key, "") for key in (*ANSWERS, "version")} | {"action": name})
         given = Given(feedback=data.feedback, reason=data.reason, sha=data.sha)
-        return attention.resolve(unit, item_id, name, given, version=data.version)
+        return answering.resolve(unit, item_id, name, given, version=data.version)
 
     await desk.flow.run(request.user, verb)
     return done(request, pages, own_place(typed.get("back")))
