@@ -1,7 +1,7 @@
 """One protocol run: how it stands and why, its plan, its steps, what its agent does now, and what happened."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 from litestar import get
@@ -31,7 +31,7 @@ EVENTS_SHOWN: Final = 25
 EVENTS_PAGE: Final = 100
 TRANSCRIPT_SHOWN: Final = 40
 # A longer plan is read on a page of its own.
-PLAN_CHARS: Final = 12_000
+PLAN_CHARS: Final = 6_000
 # More steps than these are folded where nothing happens to them.
 STEPS_OPEN: Final = 30
 NEIGHBOURS: Final = 3
@@ -170,19 +170,19 @@ def _timeline(tx: Tx, situation: Situation) -> dict[str, Any]:
     gates: dict[int, list[Any]] = {}
     for gate in situation.gates:
         gates.setdefault(gate.step_id, []).append(gate)
-    rows = [
-        {
+
+    def row(step: StepRun) -> dict[str, Any]:
+        return {
             "step": showing.step(step),
             "work": work.get(step.id),
             "said": said.get(step.id),
             "gates": gates.get(step.id, ()),
             "actions": () if over or step.id not in near else _offered(situation, step),
         }
-        for step in steps
-    ]
+
     return {
         "planning": work.get(None),
-        "groups": _groups(rows, near),
+        "groups": _groups(steps, near, row),
         "progress": {
             "steps": len(steps),
             "settled": sum(step.status.settled for step in steps),
@@ -210,22 +210,22 @@ def _offered(situation: Situation, step: StepRun) -> list[str]:
     return [name for name in doable.of_step(situation, step) if name == "run"]
 
 
-def _groups(rows: Sequence[dict[str, Any]], near_to: set[int]) -> list[dict[str, Any]]:
-    """The steps in runs that are shown or folded; few steps are all shown."""
-    if len(rows) <= STEPS_OPEN:
-        return [{"folded": False, "rows": rows}] if rows else []
+def _groups(
+    steps: Sequence[StepRun], near_to: set[int], row: Callable[[StepRun], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The steps in runs that are shown or folded; few steps are all shown, and of folded ones only what they are."""
     near = {
         place + offset
-        for place, row in enumerate(rows)
-        if row["step"].id in near_to
+        for place, step in enumerate(steps)
+        if step.id in near_to
         for offset in range(-NEIGHBOURS, NEIGHBOURS + 1)
-    } | {0, len(rows) - 1}
+    } | {0, len(steps) - 1}
     groups: list[dict[str, Any]] = []
-    for place, row in enumerate(rows):
-        folded = place not in near
+    for place, step in enumerate(steps):
+        folded = len(steps) > STEPS_OPEN and place not in near
         if not groups or groups[-1]["folded"] is not folded:
             groups.append({"folded": folded, "rows": []})
-        groups[-1]["rows"].append(row)
+        groups[-1]["rows"].append({"step": step} if folded else row(step))
     return groups
 
 
