@@ -7,9 +7,12 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.browser.chromium import MISSING, find_chromium
 from tests.browser.visitor import DESK, PHONE, visiting
@@ -29,6 +32,12 @@ VIEWS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": DESK, "color_scheme": "dark"},
     "phone": {"viewport": PHONE, "color_scheme": "light", "device_scale_factor": 2},
 }
+# What is done while the pictures of each view are taken.
+TASKS = (
+    ("Add a tip in percent, and show it in the README.", "0004-add-a-tip"),
+    ("Print the shares as a table.", "0005-shares-as-a-table"),
+    ("Read bills in other currencies.", "0006-currencies"),
+)
 AUTO = {"progression": "auto", "plan_approval": False, "auto_qa_after_exec": True}
 
 
@@ -78,9 +87,13 @@ class World:
 @asynccontextmanager
 async def demo() -> AsyncGenerator[World]:
     """The demo, once its own run is completed; ended by Ctrl-C as a person would."""
+    # Not below /tmp, where Codex would refuse to make its little programs.
+    (ROOT / ".deksdenflow").mkdir(exist_ok=True)
+    own = tempfile.mkdtemp(dir=ROOT / ".deksdenflow")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.local", "demo", "--keep", "--no-color"),
         cwd=ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": own},
         stdout=asyncio.subprocess.PIPE,
     )
     said = ""
@@ -98,6 +111,7 @@ async def demo() -> AsyncGenerator[World]:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
         await process.wait()
+        shutil.rmtree(own)
 
 
 async def set_the_scene(world: World) -> dict[str, str]:
@@ -119,7 +133,6 @@ async def set_the_scene(world: World) -> dict[str, str]:
     await world.ask("POST", f"/steps/{step['id']}/actions/run_qa")
     await world.until(f"/steps/{step['id']}", "phase", "awaiting_gates")
     return {
-        "home": "/console",
         "protocol": "/console/protocols/1",
         "step": f"/console/steps/{step['id']}",
         "attempt": "/console/attempts/2",
@@ -131,18 +144,18 @@ async def set_the_scene(world: World) -> dict[str, str]:
     }
 
 
-async def photograph(browser: Browser, world: World, places: dict[str, str], folder: Path) -> None:
-    """Every place in every view, as far as it can be scrolled."""
-    for view, options in VIEWS.items():
-        async with visiting(browser, world.api, **options) as visitor:
-            for name, path in places.items():
-                await visitor.go(path)
-                await visitor.page.evaluate("document.fonts.ready")
-                await visitor.page.screenshot(path=folder / f"{name}-{view}.png", full_page=True)
+async def photograph(browser: Browser, world: World, view: str, places: dict[str, str], folder: Path) -> None:
+    """Every place, as far as it can be scrolled; on the first page once an agent has said something."""
+    async with visiting(browser, world.api, **VIEWS[view]) as visitor:
+        for name, path in places.items():
+            await visitor.go(path)
+            if name == "home":
+                await expect(visitor.page.locator("#running .says").first).not_to_have_text("…")
+            await visitor.page.screenshot(path=folder / f"{name}-{view}.png", full_page=True)
 
 
 async def take(folder: Path) -> None:
-    """All pictures, with an agent at work in those of the first page."""
+    """All pictures; those of the first page and of a run while an agent is at work."""
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit(MISSING)
@@ -150,12 +163,13 @@ async def take(folder: Path) -> None:
     async with demo() as world, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
         places = await set_the_scene(world)
-        number = await world.open("Add a tip in percent, and show it in the README.", "0004-add-a-tip", **AUTO)
-        await world.until(f"/protocols/{number}", "status", "running")
-        await photograph(browser, world, {"home": places["home"], "running": f"/console/protocols/{number}"}, folder)
-        await world.until(f"/protocols/{number}", "status", "completed")
-        del places["home"]
-        await photograph(browser, world, places, folder)
+        for view, task in zip(VIEWS, TASKS, strict=True):
+            number = await world.open(*task, **AUTO)
+            await world.until(f"/protocols/{number}", "status", "running")
+            running = f"/console/protocols/{number}"
+            await photograph(browser, world, view, {"home": "/console", "running": running}, folder)
+            await world.until(f"/protocols/{number}", "status", "completed")
+            await photograph(browser, world, view, places, folder)
         await browser.close()
     sys.stdout.write(f"{len(list(folder.glob('*.png')))} pictures are in {folder}\n")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -95,31 +95,25 @@ def chart(
     *,
     summary: str,
     shown: Callable[[float], str] = lambda value: count(round(value)),
-    stacked: bool = True,
+    mode: Literal["stacked", "behind", "beside"] = "stacked",
 ) -> Chart:
-    """Draw series over the pieces that `labels` names: on top of each other, or the smaller ones before the larger."""
+    """Draw series over the pieces that `labels` names; `behind` draws the first series first, for others to cover."""
     columns = [[each.values[piece] for each in series] for piece in range(len(labels))]
+    stacked = mode == "stacked"
     highest = max((sum(column) if stacked else max(column, default=0) for column in columns), default=0)
-    bars: list[Bar] = []
     room = 100 / max(len(labels), 1)
+    width = room * FILLED / (max(len(series), 1) if mode == "beside" else 1)
+    bars: list[Bar] = []
     for piece, column in enumerate(columns):
         below = 0.0
-        for each, value in zip(series, column, strict=True):
-            if value > 0:
-                height = 100 * value / highest
-                says = f"{labels[piece]}: {each.name} {shown(value)}"
-                x = piece * room + room * (1 - FILLED) / 2
-                bars.append(
-                    Bar(
-                        round(x, 2),
-                        round(100 - below - height, 2),
-                        round(room * FILLED, 2),
-                        round(height, 2),
-                        each.tone,
-                        says,
-                    )
-                )
-                below += height if stacked else 0
+        for place, (each, value) in enumerate(zip(series, column, strict=True)):
+            if value <= 0:
+                continue
+            height = 100 * value / highest
+            x = piece * room + room * (1 - FILLED) / 2 + (place * width if mode == "beside" else 0)
+            says = f"{labels[piece]}: {each.name} {shown(value)}"
+            bars.append(_bar(x, 100 - below - height, width, height, each.tone, says))
+            below += height if stacked else 0
     rows = [
         (labels[piece], [shown(value) if value else "–" for value in column])
         for piece, column in enumerate(columns)
@@ -136,6 +130,10 @@ def chart(
         labels=labels,
         rows=rows,
     )
+
+
+def _bar(x: float, top: float, width: float, height: float, tone: str, says: str) -> Bar:
+    return Bar(round(x, 2), round(top, 2), round(width, 2), round(height, 2), tone, says)
 
 
 def spread(rows: Sequence[Row], pieces: int, value: str = "count", **of: Any) -> list[float]:
@@ -188,6 +186,7 @@ def _throughput(found: Mapping[str, Sequence[Row]], over: Range, labels: Sequenc
         labels,
         summary=f"{count(int(steps.total))} steps done, {count(int(runs.total))} runs completed,"
         f" {count(int(others.total))} given up",
+        mode="beside",
     )
 
 
@@ -204,7 +203,7 @@ def _durations(found: Mapping[str, Sequence[Row]], over: Range, labels: Sequence
         labels,
         summary=f"{count(amount)} executions",
         shown=lambda ms: duration(timedelta(milliseconds=ms)),
-        stacked=False,
+        mode="behind",
     )
 
 
