@@ -402,5 +402,6 @@ async def test_five_hundred_steps_and_a_hundred_thousand_events_are_a_page_like_
     page = await seen(inside, "/console/protocols/99")
     assert page.count('class="node ') == 501
     assert page.count('<li class="fold">') == 2
+    assert (await seen(inside, "/console/protocols/99/plan")).count("word *words* `code`") == 10_000 - 30_000 // 21 - 1
     page = await seen(inside, "/console/protocols/99/diff")
     assert "999000 more characters" in page

@@ -16,7 +16,7 @@ from shared.schemas.records import Attempt
 
 # The worker cuts patches at 5 MB, and says so in a last line.
 MOST_BYTES: Final = 5_100_000
-ROOM: Final = 800
+ROOM: Final = 500
 
 DiffFile = Annotated[int, QueryParameter(ge=0, le=LAST_ID, description="The first file that is shown, from 0.")]
 DiffLine = Annotated[int, QueryParameter(ge=0, le=LAST_ID, description="The first line of it that is shown, from 0.")]
