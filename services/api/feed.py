@@ -81,6 +81,8 @@ class Feed:
         self._floor = 0
         self._head = 0
         self._readers = 0
+        self._beginning = asyncio.Lock()
+        self._begun = False
         self._news = asyncio.Event()
         self._rung = asyncio.Event()
         self._closed = False
@@ -114,7 +116,7 @@ class Feed:
                     async with asyncio.timeout(self.measure.poll_s):
                         await self._rung.wait()
                 self._rung.clear()
-                if self._readers:
+                if self._begun:
                     try:
                         await self._look()
                     except Unavailable as refusal:
@@ -131,8 +133,9 @@ class Feed:
         """
         self._readers += 1
         try:
-            if self._readers == 1:
-                await self._begin()
+            async with self._beginning:  # whoever comes meanwhile waits for the same start
+                if not self._begun:
+                    await self._begin()
             place = self._head if after is None else after
             if gap := await self._database.read(_gap, place):
                 yield gap
@@ -156,6 +159,7 @@ class Feed:
                         yield ()
         finally:
             self._readers -= 1
+            self._begun = self._begun and self._readers > 0
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(self._queue.listen(NEWS)) as line:
@@ -166,6 +170,7 @@ class Feed:
         """Start anew where the table ends; nobody was there to read what lies between."""
         self._recent.clear()
         self._head = self._floor = await self._database.read(table.last_id)
+        self._begun = True
 
     async def _look(self) -> None:
         while True:

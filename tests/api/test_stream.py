@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.api.feed import Measure
+from services.api.feed import Feed, Gap, Measure, Wanted
 from shared.errors import Category
 from shared.queue import Queue
 from shared.repository import meta
@@ -290,3 +290,20 @@ async def _numbers(client: httpx.AsyncClient, count: int) -> list[int]:
 
 def _shout(unit: Any) -> None:
     line_verbs.stop_line(unit)
+
+
+async def test_whoever_comes_while_the_first_one_begins_hears_nothing_old(house: House) -> None:
+    await house.project("old")
+    old = (await house.rows("SELECT max(id) AS id FROM events"))[0]["id"]
+    feed = Feed(house.database, house.queue, Measure(poll_s=0.05))
+    running = asyncio.create_task(feed.run())
+    streams = [feed.follow(Wanted(), None) for _ in range(20)]
+    first = [asyncio.create_task(anext(each)) for each in streams]
+    for number in range(20):
+        await house.project(f"new{number}")
+    async with asyncio.timeout(SOON_S):
+        heard = [await each for each in first]
+    assert all(told.id > old for found in heard if not isinstance(found, Gap) for told in found)
+    running.cancel()
+    for each in streams:
+        await each.aclose()
