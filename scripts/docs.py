@@ -78,7 +78,12 @@ async def _routes() -> str:
 
 def _commands() -> str:
     codes = "".join(f"| {code.value} | {code.meaning} |\n" for code in Exit)
-    told = build().generate_docs(heading_level=2)
+    here = sys.argv[0]
+    sys.argv[0] = "deksdenflow"  # the usage lines would name whatever program asks
+    try:
+        told = build().generate_docs(heading_level=2)
+    finally:
+        sys.argv[0] = here
     _, _, pages = told.partition("## Table of Contents")
     contents = pages[pages.index("**Give work") :]
     once = re.sub(r"\*\*With every command\*\*:\n\n(\* .*\n)+\n?", "", contents)

@@ -71,7 +71,8 @@ def test_bodies_refuse_unknown_fields_and_have_a_valid_example(doc: Doc) -> None
 
 def test_every_body_has_an_example_that_decodes() -> None:
     nested = {"Models", "PolicyChanges"}
-    assert {kind.__name__ for kind in Body.__subclasses__()} - nested == {kind.__name__ for kind in EXAMPLES}
+    bodies = {kind.__name__ for kind in Body.__subclasses__() if kind.__module__.startswith("shared.")}  # forms are not
+    assert bodies - nested == {kind.__name__ for kind in EXAMPLES}
     for kind, example in EXAMPLES.items():
         assert msgspec.json.decode(msgspec.json.encode(example), type=kind) == example
 
