@@ -332,11 +332,13 @@ class House:
 def _play() -> dict[str, object]:
     """What the model says to the real Codex: the same four steps as the fake plans."""
     execute, qa = r"^DeksdenFlow request: execute step (?P<step>\d\d)", "^DeksdenFlow request: qa"
-    # Twice: a thread that is cut off at the first goes on with the second, as a model does that looks what is there.
-    # Never twice the same, so that a step that is done once more changes something.
+    # Thrice: a thread that is cut off at one goes on with the next, as a model does that looks what is there. The later
+    # ones spoil nothing when they are cut off themselves. Never twice the same, so that a step that is done once more
+    # changes something.
     work = {"command": "date +'half %N' > step-{{step}}.txt; echo whole >> step-{{step}}.txt"}
+    anew = {"command": "{ date +'half %N'; echo whole; } > step-{{step}}.new && mv step-{{step}}.new step-{{step}}.txt"}
     broke = {"error": {"status": 429, "code": "insufficient_quota", "message": "You exceeded your current quota."}}
-    turns = [work, work, {"answer": codex_fake.DONE}]
+    turns = [work, anew, anew, {"answer": codex_fake.DONE}]
     now_and_then = tuple(range(5, 1000, 12))
     return {
         "conversations": [

@@ -19,7 +19,8 @@ from tests.worker.git.stage import plain_git
 
 SALVAGE = "refs/deksdenflow/salvage"
 STARTS = ("planning_started", "step_started", "qa_started")
-# What may still be said of a run after it was cancelled: of its steps at once, then of what had to be stopped.
+# What may still be said of a run after it was cancelled: of its steps at once, then of what had to be stopped; and what
+# a forge tells, which is known to come too late.
 AFTER_CANCEL = ("step_cancelled", "attempt_killed", "late_result")
 
 
@@ -179,7 +180,8 @@ def _rows_now(tx: Tx, run: Run, status: str) -> Iterator[str]:
         yield f"it was {status} and is {now['status']}"
     if status == "cancelled":
         after = tx.rows(
-            "SELECT event_type, from_status, to_status FROM events WHERE protocol_id = ?1 AND id >"
+            "SELECT event_type, from_status, to_status FROM events WHERE protocol_id = ?1"
+            " AND metadata ->> 'after_terminal' IS NULL AND id >"
             " (SELECT id FROM events WHERE protocol_id = ?1 AND event_type = 'cancelled')",
             protocol,
         )
