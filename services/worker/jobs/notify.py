@@ -3,6 +3,7 @@
 from services.worker.doors import Doors
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
+from shared.failpoints import fp
 from shared.repository import meta, notices
 from shared.repository.database import Tx
 from shared.schemas.notices import Notice, NoticeDone, Notifier
@@ -19,4 +20,6 @@ async def notify(doors: Doors, lease: Lease) -> NoticeDone:
     if notifier.disabled_at is not None:
         raise JobError(Category.CONFIG, f"{notifier.host} is not to be told any more.")
     lease.check()
-    return NoticeDone(answer=await doors.post.send(notifier, notice, instance, doors.database.clock()))
+    answer = await doors.post.send(notifier, notice, instance, doors.database.clock())
+    fp("notice_sent")
+    return NoticeDone(answer=answer)
