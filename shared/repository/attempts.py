@@ -157,3 +157,15 @@ def usage_of_protocol(tx: Tx, protocol_id: int) -> dict[str, int]:
         (protocol_id,),
     )
     return dict(row) if row else {}
+
+
+def is_unsettled(tx: Tx, protocol_id: int, sha: str) -> bool:
+    """Whether an attempt made this commit whose step is not settled: the step's next attempt may go on from it."""
+    return bool(
+        tx.rows(
+            "SELECT 1 FROM attempts LEFT JOIN step_runs AS step ON step.id = attempts.step_id"
+            " WHERE attempts.protocol_id = ? AND attempts.head_sha = ?"
+            " AND ifnull(step.status, 'pending') NOT IN ('completed', 'cancelled')",
+            (protocol_id, sha),
+        )
+    )

@@ -6,14 +6,16 @@ from msgspec.structs import replace
 
 from services.worker.doors import Doors
 from services.worker.forge import Forge
+from services.worker.git.records import Remote
 from services.worker.jobs.branch import reach
 from services.worker.lease import Lease
 from services.worker.pull_text import Story, body_of, comment_of, marker_of, title_of
 from shared.errors import Category, JobError
 from shared.failpoints import fp
-from shared.repository import meta, protocols, steps
+from shared.repository import attempts, meta, protocols, steps
 from shared.repository.database import Tx
 from shared.schemas.forge import PullWord
+from shared.schemas.records import Protocol
 from shared.schemas.reports import PublishDone
 from shared.schemas.statuses import PullState, StepStatus
 
@@ -28,11 +30,10 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
         raise JobError(Category.CONFIG, f"Job {lease.job_id} has no branch to publish.")
     remote = await reach(doors, project, protocol)
     await lease.confirm()
-    over = lease.claim.job.payload.get("reset")
     sha = protocol.head_sha
-    await doors.git.push(project.id, remote, protocol.branch, sha, protocol.pushed_sha, over=over)
+    there = await _brought(doors, remote, protocol, sha, over=lease.claim.job.payload.get("reset"))
     fp("branch_published")
-    note = f"{protocol.branch} is at {sha} at the origin."
+    note = f"{protocol.branch} is at {there} at the origin."
     forge = await doors.forge_of(project)
     if forge is None:
         return PublishDone(sha=sha, pushed=True, note=f"{note} No PR was opened. {doors.without_forge(project)}")
@@ -49,6 +50,22 @@ async def publish(doors: Doors, lease: Lease) -> PublishDone:
         pull=pull,
         comment=comment,
     )
+
+
+async def _brought(doors: Doors, remote: Remote, protocol: Protocol, sha: str, *, over: str | None) -> str:
+    """Push; gives where the branch is at the origin then: at `sha`, or at what an attempt of ours had put on top of it.
+
+    Such an attempt was cut off before it could tell. The step's next one takes its commit over: it is no stranger's.
+    """
+    try:
+        await doors.git.push(protocol.project_id, remote, protocol.branch, sha, protocol.pushed_sha, over=over)
+    except JobError as error:
+        there = await doors.git.remote_head(remote, protocol.branch) if error.category is Category.DIVERGED else None
+        ours = there is not None and await doors.database.read(attempts.is_unsettled, protocol.id, there)
+        if there is None or not ours or not await doors.git.is_ancestor(protocol.project_id, sha, there):
+            raise
+        return there
+    return sha
 
 
 async def _shown(lease: Lease, forge: Forge, story: Story, sha: str) -> PullWord:

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from services.worker.jobs.execution import execute
+from shared.schemas.reports import Lost
+from shared.workflow.jobs import release
 from shared.workflow.protocols import open_pr
-from shared.workflow.steps import approve_step
+from shared.workflow.steps import add_step, approve_step, cancel_step
 from tests.e2e.house import addition, answered, done
 from tests.fakes.forge import CUT, Answer
 from tests.worker.jobs.at_forge import COMMENTS, PULLS, TOKEN, at_forge
+from tests.worker.jobs.ground import begun
 from tests.worker.workshop import NAME, open_workshop
 
 EXECUTED = answered("execute step 01", done("greet"), addition("greeting.txt", ["hello"]))
@@ -40,6 +44,31 @@ async def test_a_branch_that_somebody_else_moved_is_not_published_over_theirs(gr
         failed = await shop.event("job_failed")
         assert failed.reason == "diverged"
         assert (await shop.protocol()).status == "blocked"
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_what_an_attempt_pushed_before_it_was_lost_is_no_strangers_until_its_step_is_settled_without_it(
+    settled: bool, ground_floor: Path
+) -> None:
+    async with open_workshop(ground_floor, EXECUTED) as shop:
+        lease = await begun(shop, "first")
+        assert (await execute(shop.doors, lease)).pushed
+        assert await shop.runtime.flow.run(lease.caller, release, lease.job_id, lease.token, Lost(message="dead"))
+        ours = shop.origin.head(NAME)
+        if settled:
+            await shop.call(add_step, 1, step_name="Wave")
+            await shop.call(cancel_step, 1)
+        await shop.change("UPDATE jobs SET run_at = run_at + 1000")
+        await shop.call(open_pr, 1)
+        await shop.work()
+        protocol = await shop.protocol()
+        assert (protocol.reason, shop.origin.head(NAME)) == ("diverged" if settled else None, ours)
+        if not settled:
+            assert f"is at {ours}" in (await shop.event("branch_pushed")).metadata["note"]
+            shop.pass_time(2)
+            await shop.work()
+            assert (await shop.step()).head_sha == ours
+            assert (await shop.event("attempt_continued")).metadata["how"] == "adopted"
 
 
 @pytest.mark.parametrize(
