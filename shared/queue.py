@@ -6,6 +6,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -33,6 +34,8 @@ CALL_TIMEOUT_S = 0.5
 PAUSE_AFTER_LOSS_S = 1.0
 PATIENT_TIMEOUT_S = 2.0
 SILENCE_BEFORE_PING_S = 20.0
+# How often a task is cancelled that has not ended of it.
+AGAIN_S = 0.1
 # arq orders by the score and starts nothing whose score lies in the future: 2001-01-01 plus the priority in seconds is
 # past on every clock, so that clocks which disagree delay nothing. Within a priority the job's number decides, in
 # thousandths: of equal scores, arq would take job 10 before job 9.
@@ -227,6 +230,19 @@ class Queue:
         if not self._reachable:
             self._reachable = True
             log.info("redis_back")
+
+
+async def end_tasks(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel until all have ended, also where the caller is being cancelled.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for`, by which redis-py sends, drops a cancellation that comes
+    at the moment when it is done.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(pending, timeout=AGAIN_S)
 
 
 async def _next_heard(line: PubSub, names: dict[str, str]) -> Heard | None:

@@ -36,7 +36,7 @@ from services.api.routes import (
     stream,
 )
 from shared.errors import NotFound
-from shared.queue import Queue
+from shared.queue import Queue, end_tasks
 from shared.repository.database import Database
 from shared.schemas.answers import RootAnswer
 from shared.security import Vault
@@ -118,9 +118,7 @@ async def _reading(feed: Feed) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end_tasks(task)
 
 
 @get("/", opt={"open": True}, sync_to_thread=False, tags=["service"])

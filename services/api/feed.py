@@ -10,7 +10,7 @@ import structlog
 
 from services.api import showing
 from shared.errors import Unavailable
-from shared.queue import Queue
+from shared.queue import Queue, end_tasks
 from shared.repository import events as table
 from shared.repository.database import Database, Tx
 from shared.schemas.records import Event
@@ -122,9 +122,7 @@ class Feed:
                     except Unavailable as refusal:
                         log.warning("feed_waits", error=str(refusal))
         finally:
-            listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            await end_tasks(listening)
 
     async def follow(self, wanted: Wanted, after: int | None) -> AsyncGenerator[Gap | Sequence[Told]]:
         """What happens after event `after` (None: from now on), oldest first, until the feed is closed.

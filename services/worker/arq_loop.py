@@ -18,7 +18,7 @@ from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
 from services.worker.pace import PACE
-from shared.queue import FUNCTION, WAKE, Queue, pack, unpack
+from shared.queue import FUNCTION, WAKE, Queue, end_tasks, pack, unpack
 
 Handler = Callable[[int, int], Awaitable[None]]
 
@@ -80,14 +80,18 @@ class WakingWorker(Worker):
 
     async def main(self) -> None:
         """Runs until cancelled; `last_tick` is the monotonic time of the last look into the queue that succeeded."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._wake_up())
-            while True:
+        listening = asyncio.create_task(self._wake_up(), name="arq listens")
+        listening.add_done_callback(lambda _: self._woken.set())
+        try:
+            while not listening.done():
                 self._woken.clear()
                 await self._round()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(self._look_at):
                         await self._woken.wait()
+            await listening
+        finally:
+            await end_tasks(listening)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Start what there are slots for; arq's own way takes four round trips each, and a lost Redis costs a slot."""

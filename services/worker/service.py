@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -22,6 +21,7 @@ from services.worker.pace import PACE, Pace
 from services.worker.reconcile import Ownership, Reconciler
 from services.worker.work import Worker
 from shared.errors import JobError, StartupError
+from shared.queue import end_tasks
 from shared.runtime import Runtime
 from shared.safety import effective_host
 from shared.web.metrics import new_registry
@@ -113,7 +113,7 @@ async def run_worker(
         stop.set()
         await _drain(worker, loop, settings.grace_s)
         await loop.close()
-        await _end(looking, *tasks)
+        await end_tasks(looking, *tasks)
         ended.set()
         results = await asyncio.gather(serving, looking, *tasks, return_exceptions=True)
         ownership.close()
@@ -152,15 +152,3 @@ async def _drained(loop: WakingWorker, *, within_s: float) -> bool:
             await loop.drained()
             return True
     return False
-
-
-async def _end(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel until all have ended.
-
-    Once is not enough: before Python 3.12 `asyncio.wait_for`, by which redis-py sends, drops a cancellation that comes
-    at the moment when it is done.
-    """
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=AGAIN_S)

@@ -13,7 +13,7 @@ from fakeredis import FakeServer
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from shared.queue import CALL_TIMEOUT_S, PAUSE_AFTER_LOSS_S, WAKE, Heard, Queue, pack, unpack
+from shared.queue import CALL_TIMEOUT_S, PAUSE_AFTER_LOSS_S, WAKE, Heard, Queue, end_tasks, pack, unpack
 from tests.fakes.redis_server import RedisServer
 from tests.waiting import eventually
 
@@ -298,3 +298,33 @@ async def test_closing_a_queue_whose_redis_hangs_takes_no_time(redis_server: Red
     start = time.monotonic()
     await queue.close()
     assert seconds_since(start) < 1
+
+
+async def _stubborn(drops: int) -> None:
+    """Takes its first cancellations for something else, as `asyncio.wait_for` may before Python 3.12."""
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if drops == 0:
+                raise
+            drops -= 1
+
+
+async def test_a_task_that_drops_its_cancellation_is_cancelled_again_until_it_has_ended() -> None:
+    tasks = [asyncio.create_task(_stubborn(drops)) for drops in (0, 1, 2)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await end_tasks(*tasks)
+    assert all(task.cancelled() for task in tasks)
+
+
+async def test_who_ends_tasks_ends_them_all_also_when_it_is_cancelled_meanwhile() -> None:
+    stubborn = asyncio.create_task(_stubborn(2))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(end_tasks(stubborn))
+    await asyncio.sleep(0)
+    ending.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([ending])
+    assert stubborn.cancelled()

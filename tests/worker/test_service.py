@@ -1,7 +1,6 @@
 """The worker put together: it runs what is queued, and can be stopped at any moment without losing anything."""
 
 import asyncio
-import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ import msgspec
 import pytest
 
 from services.worker.reconcile import Ownership
-from services.worker.service import _end, run_worker
+from services.worker.service import run_worker
 from shared.errors import StartupError
 from shared.workflow import jobs as verbs
 from shared.workflow.projects import set_up_project
@@ -141,16 +140,3 @@ async def test_what_dead_workers_left_of_their_looks_is_removed_at_the_start(gro
                 return not tree.path.exists()
 
             await eventually(gone)
-
-
-async def test_a_task_that_dropped_its_cancellation_is_cancelled_again() -> None:
-    async def stubborn() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(stubborn())
-    await asyncio.sleep(0)
-    async with asyncio.timeout(10):
-        await _end(task)
-    assert task.cancelled()
