@@ -16,7 +16,7 @@ from schemathesis.core.failures import FailureGroup
 from shared.web.server import serve
 from tests.api.house import ADMIN, open_house
 
-EXAMPLES_EACH = 8
+EXAMPLES_EACH = 5
 LEFT_OUT = {
     "positive_data_acceptance",  # 400 also refuses what a schema cannot say, such as a URL of a host not accepted
     "ignored_auth",  # it cannot leave out a header that it did not make; test_auth asks every route without one
