@@ -62,13 +62,23 @@ def hear_pull(unit: Unit, job: Job, project: Project, protocol_id: int, word: Pu
 
 
 def hear_branch(unit: Unit, job: Job, protocol_id: int, word: BranchWord) -> bool:
-    """The origin's branch was looked at: a commit that is not ours blocks the protocol; whether it did."""
+    """The origin's branch was looked at: a commit that is not ours blocks the protocol; whether it did.
+
+    So does one of ours that was never accepted, where it already kept a push of ours from the branch: a person must be
+    able to adopt it, or to give it up.
+    """
     protocol = protocols.expect(unit.tx, protocol_id)
-    if word.after is None or protocol.head_sha is None or matching.knows(unit.tx, protocol, word.after):
+    if word.after is None or protocol.head_sha is None or protocol.status.terminal:
         return False
-    if protocol.status.terminal or (protocol.reason is Reason.DIVERGED and protocol.diverged_sha == word.after):
+    diverged, message = protocol.reason is Reason.DIVERGED, "The branch was moved by somebody else."
+    if matching.knows(unit.tx, protocol, word.after):
+        unseen = diverged and protocol.diverged_sha is None
+        if not unseen or word.after in {protocol.start_sha, protocol.head_sha, protocol.pushed_sha}:
+            return False
+        message = "The branch holds what an attempt of ours had pushed and nobody accepted."
+    if diverged and protocol.diverged_sha == word.after:
         return False
-    progress.diverge(unit, protocol, job=job, sha=word.after, message="The branch was moved by somebody else.")
+    progress.diverge(unit, protocol, job=job, sha=word.after, message=message)
     return True
 
 

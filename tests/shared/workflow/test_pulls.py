@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from shared.errors import Category, Conflict, PreconditionFailed
 from shared.schemas.records import Protocol
-from shared.schemas.reports import Failed
+from shared.schemas.reports import Failed, Lost
 from shared.schemas.statuses import JobKind, Phase, ProtocolStatus, Provider, PullState, Reason
 from shared.states.protocol import allowed_actions
+from shared.workflow.jobs import note_commit
 from shared.workflow.protocols import (
     approve_plan,
     cancel_protocol,
@@ -20,8 +21,9 @@ from shared.workflow.protocols import (
     unblock_protocol,
 )
 from shared.workflow.pulls import adopt_branch, reset_branch
-from shared.workflow.steps import approve_step, run_qa, run_step, skip_step
+from shared.workflow.steps import approve_step, cancel_step, run_qa, run_step, skip_step
 from tests.shared.workflow.forge_ground import FAIL, REPO, ForgeGround
+from tests.shared.workflow.ground import WORKER
 
 STRANGE = "e" * 40
 STRANGER = "d" * 40
@@ -254,6 +256,31 @@ def test_a_pr_whose_head_is_a_strangers_tells_of_the_branch_too(ground: ForgeGro
     ground.wait(1)
     ground.deliver(ground.pull_word(protocol, sha=STRANGE), seen=[ground.branch_word(protocol, STRANGE)])
     assert stand(ground, protocol) == ("blocked", Reason.DIVERGED)
+
+
+@pytest.mark.parametrize("choice", ["adopt", "reset"])
+def test_what_a_cancelled_steps_attempt_had_pushed_is_adopted_or_given_up_by_a_person(ground: ForgeGround, choice: str):
+    protocol = ground.planned_here(2)
+    claim = running(ground, protocol)
+    head, pushed = ground.protocol(protocol.id).head_sha, ground.branch_word(protocol, STRANGE)
+    assert ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, STRANGE, ground.executed_well())
+    ground.end(claim, Lost(message="dead"))
+    ground.run(cancel_step, claim.step.id)
+    ground.deliver(pushed, seen=[pushed])
+    assert stand(ground, protocol) == ("running", None)
+    ground.run(open_pr, protocol.id)
+    ground.end(ground.claim(protocol.id, JobKind.OPEN_PR), Failed(category=Category.DIVERGED, message="not there"))
+    assert stand(ground, protocol) == ("blocked", Reason.DIVERGED)
+    ground.sync(protocol.id, ground.branch_word(protocol, head))
+    assert ground.protocol(protocol.id).diverged_sha is None
+    ground.sync(protocol.id, pushed)
+    assert ground.protocol(protocol.id).diverged_sha == STRANGE
+    if choice == "adopt":
+        assert ground.run(adopt_branch, protocol.id, STRANGE).head_sha == STRANGE
+    else:
+        assert ground.run(reset_branch, protocol.id).payload == {"reset": STRANGE}
+        ground.publish(protocol.id)
+    assert stand(ground, protocol) == ("running", None)
 
 
 def test_only_a_diverged_protocol_is_adopted_or_reset(ground: ForgeGround):
