@@ -215,7 +215,7 @@ class House:
                 self.outcome.wrong.append(str(stuck))
                 return
             with suppress(TimeoutError):  # the verdict then tells what is left
-                await eventually(partial(at_rest, run, database), within=30)
+                await eventually(partial(at_rest, run, database), within=90)
             wrong = await of_run(run, status, database, rules, self._workspaces)
             full = all_four(run, status)
             self.outcome.full += full

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from services.worker.arq_loop import WakingWorker
-from shared.queue import Queue
+from shared.queue import Queue, end_tasks
 from shared.repository.database import Row, Tx, open_database
 from shared.schemas.records import Delivery
 from shared.schemas.reports import DeliveryDone
@@ -87,7 +87,7 @@ async def test_of_twenty_workers_on_one_queue_one_claims_each_job(folder: Path, 
         finally:
             for taker in takers:
                 await taker.loop.close()
-            await asyncio.gather(*running, return_exceptions=True)
+            await end_tasks(*running)
             for queue in queues:
                 await queue.close()
     assert Counter(job_id for taker in takers for job_id in taker.taken) == dict.fromkeys(range(1, JOBS + 1), 1)
