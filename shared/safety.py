@@ -29,9 +29,9 @@ def require_for(service: Service, settings: Settings) -> None:
 
 
 def effective_host(service: Literal["api", "webhooks", "worker"], settings: Settings) -> str:
-    """The address to listen on: the one that was set, else all once there is an API token, else loopback alone."""
+    """The address to listen on: its own, else the API's, else all once there is an API token, else loopback alone."""
     chosen = {"api": settings.api_host, "webhooks": settings.webhook_host, "worker": settings.worker_host}[service]
-    return chosen or ("127.0.0.1" if settings.api_token is None else "0.0.0.0")  # noqa: S104  see the docstring
+    return chosen or settings.api_host or ("127.0.0.1" if settings.api_token is None else "0.0.0.0")  # noqa: S104  see the docstring
 
 
 def _demand_credentials(service: Service, settings: Settings) -> None:

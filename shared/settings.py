@@ -94,9 +94,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Host | None, _doc("Address the API listens on. Default `0.0.0.0` once `API_TOKEN` is set, else `127.0.0.1`.")
     ] = None
     api_port: Annotated[Port, _doc("Port of the API; 0 takes a free one.")] = 8000
-    webhook_host: Annotated[Host | None, _doc("Address of the webhook service; default as `API_HOST`.")] = None
+    webhook_host: Annotated[Host | None, _doc("Address of the webhook service. Default: that of the API.")] = None
     webhook_port: Annotated[Port, _doc("Port of the webhook service; 0 takes a free one.")] = 8001
-    worker_host: Annotated[Host | None, _doc("Address of the worker's health page; default as `API_HOST`.")] = None
+    worker_host: Annotated[Host | None, _doc("Address of the worker's health page. Default: that of the API.")] = None
     worker_port: Annotated[Port, _doc("Port of the worker's health page; 0 takes a free one.")] = 8002
     public_url: Annotated[Url | None, _doc("Where people and forges reach us; used in links and hook URLs.")] = None
     trusted_proxies: Annotated[Networks, _doc("Peers whose `X-Forwarded-*` headers are believed.")] = ()

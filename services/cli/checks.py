@@ -116,7 +116,7 @@ async def codex(patient: Patient) -> list[Finding]:
         binary = await find_codex(patient.settings.codex_bin, search_path=patient.environment.get("PATH"))
     except JobError as error:
         return [Finding("codex", "fail", *_parted(error.message))]
-    found = [_credential(patient)]
+    found = [_credential(patient, binary.path)]
     about = f"Codex {binary.version} ({binary.path})"
     if binary.tested:
         found.append(Finding("codex", "ok", about))
@@ -140,7 +140,7 @@ def _parted(message: str) -> tuple[str, str]:
     return text, fix
 
 
-def _credential(patient: Patient) -> Finding:
+def _credential(patient: Patient, codex: Path) -> Finding:
     known = patient.settings
     if known.codex_api_key is not None:
         return Finding("login", "ok", "an API key is set")
@@ -151,15 +151,19 @@ def _credential(patient: Patient) -> Finding:
 
         if own_login(known, patient.environment) is not None:
             return Finding("login", "ok", f"your own Codex login ({login_home(patient.environment)}), for `up` alone")
-    fix = f"run `codex login` for `deksdenflow up`, or set {PREFIX}CODEX_API_KEY or {PREFIX}CODEX_API_KEY_FILE"
-    return Finding("login", "fail", "Codex has neither a key nor a login", fix)
+    fix = (
+        f"run `{codex} login` for `deksdenflow up`, or set {PREFIX}CODEX_API_KEY or {PREFIX}CODEX_API_KEY_FILE"
+        " where the services start"
+    )
+    return Finding("login", "fail", "Codex has neither a key nor a login here", fix)
 
 
 async def database(patient: Patient) -> list[Finding]:
     """Whether the database can be used, by what is seen without touching it."""
     path = patient.settings.db_path.absolute()
     if not path.exists():
-        return [Finding("database", "warn", f"{path} is not there yet", "`deksdenflow migrate`, or start a service")]
+        fix = f"go where the services were started, set {PREFIX}DB_PATH, or start them here with `deksdenflow up`"
+        return [Finding("database", "warn", f"{path} is not there yet", fix)]
     try:
         seen = await asyncio.to_thread(examine, path)
     except StartupError as error:

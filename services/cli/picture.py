@@ -82,7 +82,7 @@ def _branches(scene: Scene) -> Iterator[tuple[Text, Sequence[AttemptAnswer], boo
     planning = run.status is ProtocolStatus.PLANNING
     if run.plan_revision or planning or run.status is ProtocolStatus.BLOCKED:
         word = "planning" if planning else "completed" if run.plan_revision else "failed"
-        yield _label(word, "plan", f"{len(scene.steps)} steps" if scene.steps else ""), _of(scene, None), planning
+        yield _label(word, "plan", _steps(len(scene.steps)) if scene.steps else ""), _of(scene, None), planning
     for step in scene.steps:
         notes = [step.phase, step.reason, commit(step.head_sha)]
         about = " · ".join(line(note) for note in notes if note)
@@ -116,13 +116,17 @@ def _of(scene: Scene, step_id: int | None) -> list[AttemptAnswer]:
     return [each for each in scene.attempts if each.step_id == step_id]
 
 
+def _steps(number: int) -> str:
+    return "1 step" if number == 1 else f"{number} steps"
+
+
 def _progress(scene: Scene) -> RenderableType:
     completed = sum(each.status is StepStatus.COMPLETED for each in scene.steps)
     if not scene.steps:
         return Text()
     done = _BAR * completed // len(scene.steps)
     return Text.assemble(
-        ("━" * done, "green"), ("·" * (_BAR - done), "dim"), (f" {completed} of {len(scene.steps)} steps", "dim")
+        ("━" * done, "green"), ("·" * (_BAR - done), "dim"), (f" {completed} of {_steps(len(scene.steps))}", "dim")
     )
 
 

@@ -1,10 +1,11 @@
-"""Commands of projects: register a repository, list them, show one."""
+"""Commands of projects: register a repository, list them, show and change one."""
 
 import asyncio
 import time
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from msgspec import UNSET
 from rich.console import RenderableType
 
 from services.cli.desk import Desk, open_desk, origin_of
@@ -12,13 +13,15 @@ from services.cli.ending import CommandError, Exit
 from services.cli.options import PROJECTS, Called, Everywhere
 from services.cli.text import ago, facts, line, status, table
 from shared.schemas.answers import ProjectAnswer
-from shared.schemas.requests import CreateProject, Models, PolicyChanges
+from shared.schemas.requests import ChangeProject, CreateProject, Models, PolicyChanges
 from shared.schemas.statuses import JobState
 
 LOOK_S = 0.3
 SETUP_S = 600.0
 
-app = App(name="project", help="Register, list and show projects: the repositories that runs work on.", group=PROJECTS)
+app = App(
+    name="project", help="Register, list, show and change projects: the repositories that runs work on.", group=PROJECTS
+)
 
 
 @app.command
@@ -54,11 +57,16 @@ async def add(
             policy=PolicyChanges(),
         )
         project = await desk.rest.post("/projects", ProjectAnswer, wanted)
-        if wait:
-            project = await _set_up(desk, project)
-        desk.show(project, _picture(project))
-        failed = project.setup is not None and project.setup.state is JobState.FAILED
-        return Exit.FAILED if failed else Exit.OK
+        return await _shown(desk, project, wait=wait)
+
+
+async def _shown(desk: Desk, project: ProjectAnswer, *, wait: bool) -> Exit:
+    """Show it, after its setup where somebody waits for that."""
+    if wait:
+        project = await _set_up(desk, project)
+    desk.show(project, _picture(project))
+    failed = project.setup is not None and project.setup.state is JobState.FAILED
+    return Exit.FAILED if failed else Exit.OK
 
 
 async def _set_up(desk: Desk, project: ProjectAnswer) -> ProjectAnswer:
@@ -95,6 +103,31 @@ async def show(
     async with open_desk(caller, options) as desk:
         found = await desk.project(project)
         desk.show(found, _picture(found))
+
+
+@app.command
+async def change(
+    project: Annotated[str | None, Parameter(help="Its number or name. Default: the one of this folder.")] = None,
+    /,
+    *,
+    git_url: Annotated[str | None, Parameter(help="Another address of the repository.")] = None,
+    base_branch: Annotated[str | None, Parameter(help="Another branch that runs start from.")] = None,
+    name: Annotated[str | None, Parameter(help="Another name.")] = None,
+    wait: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Wait until it is cloned and checked.")
+    ] = False,
+    options: Everywhere = None,
+    caller: Called,
+) -> Exit:
+    """Change a project; with another address or base branch it is set up anew."""
+    wanted = ChangeProject(name=name or UNSET, git_url=git_url or UNSET, base_branch=base_branch or UNSET)
+    if wanted == ChangeProject():
+        raise CommandError(Exit.USAGE, "say what is to change: --git-url, --base-branch or --name")
+    async with open_desk(caller, options) as desk:
+        found = await desk.project(project)
+        return await _shown(
+            desk, await desk.rest.patch(f"/projects/{found.id}", ProjectAnswer, wanted, found.version), wait=wait
+        )
 
 
 def _picture(project: ProjectAnswer) -> RenderableType:

@@ -121,6 +121,10 @@ class Rest:
         given = body if isinstance(body, Mapping) else {} if body is None else named(body)
         return self._decoded(await self._asked("POST", path, body=dict(given)), kind)
 
+    async def patch(self, path: str, kind: type[T], body: Body, version: int) -> T:
+        """Change what still has this version; fields of the body that are at their default stay as they are."""
+        return self._decoded(await self._asked("PATCH", path, body=named(body), version=version), kind)
+
     async def text(self, path: str, query: Query | None = None) -> str:
         """Read a text that may be long, such as a log, piece by piece to its present end."""
         parts: list[str] = []
@@ -169,10 +173,17 @@ class Rest:
             await asyncio.sleep(AGAIN_S)
 
     async def _asked(
-        self, method: str, path: str, *, query: Query | None = None, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: dict[str, Any] | None = None,
+        version: int | None = None,
     ) -> httpx.Response:
+        headers = None if version is None else {"If-Match": f'"{version}"'}
         try:
-            answer = await self._http.request(method, path, params=_filled(query), json=body)
+            answer = await self._http.request(method, path, params=_filled(query), json=body, headers=headers)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if answer.is_success:

@@ -76,7 +76,10 @@ CAUSES: dict[Reason, Cause] = {
     ),
     R.BAD_OUTPUT: Cause("the agent's answer was not in a form that is read", "Read its log; retry, or judge yourself."),
     R.PLAN_INVALID: Cause("the plan was not valid", "Describe the task more clearly, then start it again."),
-    R.REPOSITORY: Cause("the repository is not as it must be", "Mend what the error names at its forge, then retry."),
+    R.REPOSITORY: Cause(
+        "the repository is not as it must be",
+        "Mend what the error names at its forge, then retry; or set the project right (deksdenflow project change).",
+    ),
     R.POLICY: Cause(
         "the agent changed what it may not", "Read which files, and retry with feedback that says what to leave alone."
     ),

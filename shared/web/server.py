@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 import sys
@@ -13,11 +14,13 @@ import uvicorn
 from litestar import Litestar
 
 from shared.errors import StartupError
+from shared.settings import PREFIX
 
 # More than these at once are answered 503 by the server itself, so that a flood cannot take all the memory.
 MAX_CONNECTIONS = 500
 MAX_HEADER_BYTES = 65_536
 KEEP_ALIVE_S = 75
+PORTS = {"api": "API_PORT", "webhooks": "WEBHOOK_PORT", "worker": "WORKER_PORT"}
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -44,7 +47,7 @@ async def serve(
 
     Port 0 takes a free one; `bound` is told the URL once connections are accepted. A taken port is a StartupError.
     """
-    listener = _listen(host, port)
+    listener = _listen(name, host, port)
     url = _url(host, listener)
     config = uvicorn.Config(
         cast("Any", app),
@@ -103,7 +106,7 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(name: str, host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -117,7 +120,10 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        text = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE and name in PORTS:
+            text += f"; end what is there, or set another {PREFIX}{PORTS[name]}"
+        raise StartupError(text) from error
     listener.set_inheritable(False)
     return listener
 

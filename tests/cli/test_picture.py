@@ -83,10 +83,10 @@ def test_on_a_terminal_a_run_is_drawn_live_with_what_its_agent_does(cli: Line, n
     until(lambda: "› I look" in terminal.text, within=SOON_S)
     assert "\x1b[2J" not in terminal.raw
     assert "\u202e" not in terminal.raw
-    assert "0 of 1 steps" in terminal.text
+    assert "0 of 1 step" in terminal.text
     cli.do(cli.house.client.post(f"/protocols/{run}/actions/cancel", headers=ADMIN))
     assert terminal.end() == 6
-    assert terminal.text.rstrip().endswith("0 of 1 steps")
+    assert terminal.text.rstrip().endswith("0 of 1 step")
     assert "\x1b[?25h" in terminal.raw  # the cursor is back
 
 

@@ -32,6 +32,16 @@ def test_a_project_is_registered_listed_and_shown(cli: Line, name: str) -> None:
     assert "setup        queued" in cli.told("project", "show", name)
 
 
+def test_a_project_that_was_registered_wrongly_is_set_right(cli: Line, name: str) -> None:
+    added = cli.json("project", "add", f"https://github.com/acme/{name}.git", "--base-branch", "mian")
+    cli.do(cli.house.end(cli.do(cli.house.claim(JobKind.SETUP)), Failed(category=Category.REPOSITORY, message="No.")))
+    assert cli.json("project", "show", name)["setup"]["status"] == "failed"
+    told = cli.json("project", "change", name, "--base-branch", "main", "--name", f"{name}-2")
+    assert (told["id"], told["name"], told["base_branch"]) == (added["id"], f"{name}-2", "main")
+    assert (told["git_url"], told["setup"]["status"]) == (added["git_url"], "queued")
+    assert "--base-branch" in one_line(cli("project", "change", f"{name}-2"), 2)
+
+
 def test_a_project_that_is_there_already_is_refused_and_told_as_json_on_wish(cli: Line, name: str) -> None:
     added = cli.json("project", "add", f"https://github.com/acme/{name}.git")
     assert added == cli.get(f"/projects/{added['id']}")

@@ -164,7 +164,7 @@ def test_who_watches_is_told_what_happens_until_the_end(cli: Line, project: int)
     assert "step_started" in said.out
     assert "step 1 One" in said.out
     assert "running → completed" in said.out
-    assert "1 of 1 steps" in said.out
+    assert "1 of 1 step" in said.out
 
 
 def test_a_program_that_watches_gets_every_event_as_the_api_tells_it(cli: Line, project: int) -> None:

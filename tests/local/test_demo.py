@@ -94,6 +94,8 @@ def test_kept_it_answers_at_the_addresses_that_it_names_until_ctrl_c(tmp_path: P
         curl = next(line for line in told if "curl http://" in line).split()[-1]
         run = httpx.get(curl, trust_env=False).json()
         assert (run["status"], run["reason"]) == ("completed", "steps_done")
+        console = next(line for line in told if line.split()[:1] == ["console"]).split()[-1]
+        assert "tabsplit" in httpx.get(console, trust_env=False).text
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said

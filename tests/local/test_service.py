@@ -84,7 +84,10 @@ def test_a_taken_port_is_one_line_and_ends_the_services_that_had_begun(tmp_path:
         with local(tmp_path, WEBHOOK_PORT=str(port), LOG_LEVEL="ERROR") as process:
             _, said = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert said == f"deksdenflow: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert said == (
+        f"deksdenflow: cannot listen on 127.0.0.1:{port}: Address already in use; end what is there,"
+        " or set another DEKSDENFLOW_WEBHOOK_PORT\n"
+    )
 
 
 def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:

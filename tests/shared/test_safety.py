@@ -95,6 +95,13 @@ def test_an_address_that_was_chosen_is_taken():
     ]
 
 
+@pytest.mark.parametrize("service", ["webhooks", "worker"])
+def test_an_address_that_was_chosen_for_the_api_is_that_of_the_others_too(service: str):
+    assert (
+        effective_host(service, settings(REDIS_URL="redis://h", API_TOKEN="dev", API_HOST="127.0.0.1")) == "127.0.0.1"
+    )
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "flow.example.org"])
 def test_an_open_address_without_a_token_is_refused_even_in_local(host: str):
     with pytest.raises(StartupError, match="without DEKSDENFLOW_API_TOKEN only a loopback address"):

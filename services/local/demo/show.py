@@ -103,7 +103,7 @@ class Show:
         for command, meaning in (
             ("make demo ARGS=--keep", "leaves it running, to look around in it"),
             ("make demo ARGS=--real", "asks a real model, with your own login or key"),
-            ("python -m services.local", "runs DeksdenFlow for repositories of your own"),
+            ("bin/deksdenflow up", "runs DeksdenFlow for repositories of your own"),
         ):
             self._console.print(Text.assemble((f"  {command:<26}", "cyan"), (meaning, "dim")))
 
@@ -112,12 +112,13 @@ class Show:
         protocol = scene.protocol.id if scene.protocol else 1
         self._console.print()
         for name, text in (
+            ("console", f"{addresses.api}/console"),
             ("API", f"{addresses.api}    every route: {addresses.api}/docs"),
             ("webhooks", addresses.webhooks),
             ("worker", f"{addresses.worker}/health/ready"),
             ("folder", str(folder)),
-            ("try", f"curl {addresses.api}/protocols/{protocol}"),
-            ("", f"curl '{addresses.api}/protocols/{protocol}/events?limit=5'"),
+            ("try", f"bin/deksdenflow status {protocol} --api {addresses.api}"),
+            ("", f"curl {addresses.api}/protocols/{protocol}"),
         ):
             self._console.print(Text.assemble((f"  {name:<10}", "dim"), text), soft_wrap=True)
         self._console.print(
