@@ -2,6 +2,10 @@
 
 import hmac
 from pathlib import Path
+from typing import Final
+
+# What a signing secret of Standard Webhooks, and so a signing token of GitLab, begins with.
+SIGNING_PREFIX: Final = "whsec_"
 
 
 class Secret:

@@ -1,5 +1,6 @@
 """The place for tokens, comparisons and the sealing of stored secrets; what may be shown is decided in shared.log."""
 
+import base64
 import hashlib
 import hmac
 import os
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.errors import SealError, StartupError
-from shared.secret import Secret
+from shared.secret import SIGNING_PREFIX, Secret
 
 Kind = Literal["project", "webhook"]
 
@@ -46,6 +47,20 @@ def new_token(kind: Kind) -> NewToken:
 def new_hook_key() -> str:
     """The random part of a hook's URL. It selects the hook and is no secret by itself."""
     return secrets.token_urlsafe(HOOK_KEY_BYTES)
+
+
+def new_signing_secret() -> str:
+    """256 random bits in the form of Standard Webhooks, which GitLab's signing tokens have too."""
+    return SIGNING_PREFIX + base64.b64encode(secrets.token_bytes(TOKEN_BYTES)).decode()
+
+
+def signed_headers(message_id: str, seconds: int, body: bytes, signing_secret: str) -> dict[str, str]:
+    """The headers by which a message of Standard Webhooks proves itself; `seconds` since 1970, when it is sent."""
+    stamp = str(seconds)
+    key = base64.b64decode(signing_secret.removeprefix(SIGNING_PREFIX))
+    digest = hmac.digest(key, b".".join((message_id.encode(), stamp.encode(), body)), hashlib.sha256)
+    mark = f"v1,{base64.b64encode(digest).decode()}"
+    return {"webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": mark}
 
 
 def hash_token(text: str) -> str:

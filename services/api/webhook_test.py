@@ -1,7 +1,6 @@
 """Sends a signed delivery to a hook by its public address, as its forge would, and tells how far it came."""
 
 import asyncio
-import base64
 import hashlib
 import hmac
 import ipaddress
@@ -24,7 +23,7 @@ from shared.repository.database import Database, Tx
 from shared.schemas.hook_answers import ForgeSettingsAnswer, HopAnswer, WebhookTestAnswer
 from shared.schemas.records import Delivery, Hook, HookSecret
 from shared.schemas.statuses import DeliveryStatus, Provider
-from shared.security import Vault
+from shared.security import Vault, signed_headers
 from shared.settings import PREFIX, Settings
 from shared.workflow.deliveries import hook_seal_context
 
@@ -206,11 +205,7 @@ def _proof(scheme: str, secret: str, key: str, body: bytes) -> dict[str, str]:
         case "token":
             return {"x-gitlab-token": secret}
         case "signing":
-            stamp = str(int(time.time()))
-            signed = b".".join((key.encode(), stamp.encode(), body))
-            digest = hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, hashlib.sha256)
-            mark = f"v1,{base64.b64encode(digest).decode()}"
-            return {"webhook-id": key, "webhook-timestamp": stamp, "webhook-signature": mark}
+            return signed_headers(key, int(time.time()), body, secret)
         case _:
             return {"x-hub-signature-256": "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex()}
 

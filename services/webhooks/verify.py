@@ -12,13 +12,12 @@ from typing import Final
 import msgspec
 
 from shared.schemas.statuses import Provider
-from shared.secret import Secret
+from shared.secret import SIGNING_PREFIX, Secret
 
 # As ASGI hands them over: names in lower case, several of one name possible, any bytes as values.
 Headers = Sequence[tuple[bytes, bytes]]
 
 TOLERANCE_MS: Final = 300_000
-SIGNING_PREFIX: Final = "whsec_"
 
 _MIN_SIGNING_KEY_BYTES: Final = 24
 _MAX_SIGNATURES: Final = 20

@@ -1,9 +1,6 @@
 """The one door to those who want to be told: one POST, signed, without redirects, within a few seconds."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 from typing import Any, Final
 
 import httpx
@@ -14,7 +11,7 @@ from shared.log import on_one_line
 from shared.redaction import Redactor
 from shared.schemas.notices import Notice, Notifier
 from shared.schemas.outside import shown_host
-from shared.security import Vault
+from shared.security import Vault, signed_headers
 from shared.workflow.notices import notifier_seal_context
 
 CONNECT_S: Final = 3.0
@@ -45,7 +42,7 @@ class Post:
         body = msgspec.json.encode(notice.payload if secret is not None else _slack(notice))
         if secret is not None:
             self._redactor.learn(secret)
-            headers |= signed(f"msg_{sender}_{notice.id}", now_ms // 1000, body, secret)
+            headers |= signed_headers(f"msg_{sender}_{notice.id}", now_ms // 1000, body, secret)
         return await self._ask(notifier, url, headers, body)
 
     async def aclose(self) -> None:
@@ -75,15 +72,6 @@ class Post:
         if said.is_client_error and said.status_code not in _AGAIN:
             raise JobError(Category.BAD_REQUEST, f"{notifier.host} refused the message: {told}")
         raise JobError(Category.UPSTREAM, f"{notifier.host} could not take the message: {told}")
-
-
-def signed(message_id: str, seconds: int, body: bytes, secret: str) -> dict[str, str]:
-    """The headers of Standard Webhooks; the secret is 32 bytes in base64 behind `whsec_`."""
-    stamp = str(seconds)
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.digest(key, b".".join((message_id.encode(), stamp.encode(), body)), hashlib.sha256)
-    mark = f"v1,{base64.b64encode(digest).decode()}"
-    return {"webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": mark}
 
 
 async def _first(said: httpx.Response) -> str:

@@ -1,7 +1,5 @@
 """Routes of hooks: the addresses that forges and CI jobs deliver to. All are the administrator's alone."""
 
-import base64
-import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +20,7 @@ from shared.schemas.hook_answers import HookAnswer, NewHookAnswer, WebhookTestAn
 from shared.schemas.records import Hook, HookSecret
 from shared.schemas.requests import CreateHook, ProbeHook, RotateHook
 from shared.schemas.statuses import Provider
-from shared.security import new_hook_key, new_token
+from shared.security import new_hook_key, new_signing_secret, new_token
 from shared.workflow import find, projects
 from shared.workflow.deliveries import hook_seal_context
 from shared.workflow.unit import Unit
@@ -148,9 +146,9 @@ def _scheme(provider: Provider, wanted: str) -> str:
 
 
 def _new_secret(scheme: str) -> str:
-    """The form that the forge asks for: GitLab's signing tokens are 32 bytes in base64 behind `whsec_`."""
+    """In the form that the sender asks for."""
     if scheme == "signing":
-        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        return new_signing_secret()
     return new_token("webhook").text.reveal()
 
 

@@ -1,8 +1,5 @@
 """Routes of who is told outside of what happens, and of each message to them. All are the administrator's alone."""
 
-import base64
-import secrets
-
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -24,7 +21,7 @@ from shared.schemas.notices import (
 )
 from shared.schemas.outside import shown_host
 from shared.schemas.requests import Nothing
-from shared.security import new_hook_key
+from shared.security import new_hook_key, new_signing_secret
 from shared.workflow import find, notices
 from shared.workflow.unit import Unit
 
@@ -143,7 +140,7 @@ async def _create(
         raise Invalid(f"{error}.") from error
     key = new_hook_key()
     context = notices.notifier_seal_context(key)
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    secret = new_signing_secret()
     signs = data.kind is NotifierKind.WEBHOOK
 
     def verb(unit: Unit) -> NewNotifierAnswer:
