@@ -11,7 +11,7 @@ from shared.repository import attempts
 from shared.repository.database import Database, Tx
 from shared.schemas.records import Attempt
 from shared.schemas.statuses import AttemptState
-from shared.schemas.transcript import Item, read_item
+from shared.schemas.transcript import Item, read_items
 
 # The file is on the same host; a look at its size costs less than telling everybody about every line.
 LOOK_S: Final = 0.25
@@ -57,16 +57,13 @@ class Tail:
         data = read_bytes(self._workspaces, directory, Part.EVENTS, offset=start, limit=CHUNK)
         if not data:
             return False, []
-        *lines, self._begun = (self._begun + data).split(b"\n")
-        items: list[Item] = []
-        for line in lines:
-            self.place += len(line) + 1
-            if item := read_item(line, self.place):
-                items.append(item)
+        whole = self._begun + data
+        found, end = read_items(whole, self.place)
+        self._begun, self.place = whole[end - self.place :], end
         if len(self._begun) > MAX_LINE:
             self.place += len(self._begun)
             self._begun = b""
-        return True, items
+        return True, [item for _, item in found]
 
     async def _read(self) -> Attempt:
         def read(tx: Tx) -> Attempt:

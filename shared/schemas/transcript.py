@@ -45,6 +45,20 @@ def read_item(line: bytes, place: int) -> Item | None:
             return None
 
 
+def read_items(data: bytes, place: int) -> tuple[list[tuple[int, Item]], int]:
+    """The items of the whole lines in `data`, which stands at `place` in the file, each with where its line begins.
+
+    And where the next line begins: what has no end yet is not read.
+    """
+    found: list[tuple[int, Item]] = []
+    *lines, _ = data.split(b"\n")
+    for line in lines:
+        start, place = place, place + len(line) + 1
+        if item := read_item(line, place):
+            found.append((start, item))
+    return found, place
+
+
 def _done(item: codex.Item, place: int) -> Item | None:
     match item:
         case codex.AgentMessage(text):

@@ -13,7 +13,7 @@ from services.api.attempt_files import Part, read_bytes, read_part
 from services.api.console.sentences import pretty
 from services.api.console.text import markdown
 from shared.schemas.codex_events import Usage
-from shared.schemas.transcript import Item, read_item
+from shared.schemas.transcript import Item, read_items
 
 WINDOW: Final = 2_097_152
 # A line that is longer than this is passed over.
@@ -63,7 +63,7 @@ def last(workspaces: Path, directory: str | None, *, limit: int, before: int | N
     if start:
         begun = data.find(b"\n") + 1
         data, place = data[begun:], place + begun
-    found, end = _items(data, place)
+    found, end = read_items(data, place)
     kept = found[-_fitting(found, limit) :]
     earlier = kept[0][0] if len(kept) < len(found) else start
     return Window(entries=_entries(item for _, item in kept), end=end, earlier=earlier)
@@ -76,7 +76,7 @@ def news(workspaces: Path, directory: str | None, *, after: int) -> Window:
     while len(data) == WINDOW and b"\n" not in data and after < stop:
         after += WINDOW
         data = read_bytes(workspaces, directory, Part.EVENTS, offset=after, limit=WINDOW)
-    found, end = _items(data, after)
+    found, end = read_items(data, after)
     kept = found[:NEWS]
     return Window(entries=_entries(item for _, item in kept), end=kept[-1][1].place if kept else end)
 
@@ -85,18 +85,6 @@ def _fitting(found: Sequence[tuple[int, Item]], limit: int) -> int:
     """How many of the last items a page has room for: one at least."""
     sizes = accumulate(len(item.text) + len(item.output) for _, item in reversed(found))
     return max(1, min(limit, sum(size <= MAX_CHARS for size in sizes)))
-
-
-def _items(data: bytes, place: int) -> tuple[list[tuple[int, Item]], int]:
-    """The items of whole lines, each with where its line begins; and where the next line begins."""
-    found: list[tuple[int, Item]] = []
-    *lines, _ = data.split(b"\n")
-    for line in lines:
-        start, place = place, place + len(line) + 1
-        item = read_item(line, place)
-        if item is not None:
-            found.append((start, item))
-    return found, place
 
 
 def _entries(items: Any) -> list[Entry]:
