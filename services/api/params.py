@@ -26,3 +26,6 @@ Cursor = Annotated[
     str | None, QueryParameter(max_length=200, description="Where to go on: from the `Link` header of the page before.")
 ]
 DEFAULT_LIMIT = 50
+
+OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this project.")]
+OfProtocol = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this protocol run.")]

@@ -36,7 +36,7 @@ def waiting(tx: Tx, scope: int | None, rules: Rules, project_id: int | None = No
 
     What concerns all projects together is there only where neither the scope nor the caller narrows it to one.
     """
-    only = scope if project_id is None else find.project(tx, scope, project_id).id
+    only = find.narrowed(tx, scope, project_id)
     found = [
         Found(each.id, each.place, protocol_id=situation.protocol.id)
         for situation in _situations(tx, situations.unfinished(tx, only), rules)

@@ -25,6 +25,18 @@ def protocol(tx: Tx, scope: int | None, protocol_id: int) -> Protocol:
     return found
 
 
+def narrowed(tx: Tx, scope: int | None, project_id: int | None, protocol_id: int | None = None) -> int | None:
+    """The project that a list is narrowed to: the one asked for, else the caller's; None for all.
+
+    What is asked for must be in the caller's scope, the protocol run too.
+    """
+    if project_id is not None:
+        project(tx, scope, project_id)
+    if protocol_id is not None:
+        protocol(tx, scope, protocol_id)
+    return scope if project_id is None else project_id
+
+
 def step(tx: Tx, scope: int | None, step_id: int) -> StepRun:
     """The step, if it is in the caller's scope."""
     found = steps.get(tx, step_id) if abs(step_id) <= LAST_ID else None

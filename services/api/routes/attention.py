@@ -4,12 +4,12 @@ from typing import Annotated
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter
 
 from services.api import telling
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page, version_wanted
-from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, ProtocolId, StepId
+from services.api.params import DEFAULT_LIMIT, Cursor, Limit, OfProject, ProtocolId, StepId
 from shared.repository import projects
 from shared.repository.database import Tx
 from shared.schemas.steering import AttentionAnswer, ExplanationAnswer, Resolve, ResolvedAnswer
@@ -20,7 +20,6 @@ from shared.workflow.unit import Unit
 TAGS = ["attention"]
 VERSIONED = {"if_match": "accepted"}
 
-OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only this project's.")]
 ItemId = Annotated[str, PathParameter(max_length=120, description="Id of what waits, such as p12.plan_approval.")]
 
 

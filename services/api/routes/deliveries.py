@@ -9,7 +9,7 @@ from litestar.params import JSONBody, QueryParameter
 from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page
-from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, DeliveryId, Limit
+from services.api.params import DEFAULT_LIMIT, Cursor, DeliveryId, Limit, OfProject, OfProtocol
 from shared.redaction import Redactor
 from shared.repository import deliveries as table
 from shared.repository.database import Tx
@@ -21,8 +21,6 @@ from shared.workflow import deliveries, find
 TAGS = ["deliveries"]
 NOTHING = Nothing()
 
-OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this project.")]
-OfProtocol = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this protocol run.")]
 OfProvider = Annotated[Provider | None, QueryParameter(description="Only those of this sender.")]
 OfStatus = Annotated[DeliveryStatus | None, QueryParameter(description="Only those with this status.")]
 OfEvent = Annotated[
@@ -48,13 +46,9 @@ async def list_deliveries(
     before, scope = page.before(), request.user.project_id
 
     def read(tx: Tx) -> list[DeliveryAnswer]:
-        if project_id is not None:
-            find.project(tx, scope, project_id)
-        if protocol_run_id is not None:
-            find.protocol(tx, scope, protocol_run_id)
         rows = table.page(
             tx,
-            project_id=project_id or scope,
+            project_id=find.narrowed(tx, scope, project_id, protocol_run_id),
             protocol_id=protocol_run_id,
             status=status,
             provider=provider,

@@ -1,23 +1,18 @@
 """Routes of events: what happened, newest first."""
 
-from typing import Annotated
-
 from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
 
 from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page
-from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, ProtocolId
+from services.api.params import DEFAULT_LIMIT, Cursor, Limit, OfProject, ProtocolId
 from shared.repository import events as table
 from shared.repository.database import Tx
 from shared.schemas.answers import EventAnswer
 from shared.workflow import find
 
 TAGS = ["events"]
-
-OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only this project's.")]
 
 
 @get("/events", tags=TAGS)
@@ -33,9 +28,7 @@ async def list_events(
     before, scope = page.before(), request.user.project_id
 
     def read(tx: Tx) -> list[EventAnswer]:
-        wanted = scope
-        if project_id is not None:
-            wanted = find.project(tx, scope, project_id).id
+        wanted = find.narrowed(tx, scope, project_id)
         if wanted is None:
             rows = table.of_all(tx, before=before, limit=limit + 1)
         else:

@@ -9,7 +9,7 @@ from litestar.params import JSONBody, QueryParameter
 from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page
-from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, JobId, Limit
+from services.api.params import DEFAULT_LIMIT, Cursor, JobId, Limit, OfProject, OfProtocol
 from shared.repository import holds
 from shared.repository import jobs as table
 from shared.repository.database import Tx
@@ -23,8 +23,6 @@ NOTHING = Nothing()
 
 Status = Annotated[JobState | None, QueryParameter(description="Only those with this status.")]
 Type = Annotated[JobKind | None, QueryParameter(description="Only those of this type.")]
-OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this project.")]
-OfProtocol = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only those of this protocol run.")]
 
 
 @get("/queues", tags=TAGS)
@@ -51,13 +49,9 @@ async def list_jobs(
     before, scope = page.before(), request.user.project_id
 
     def read(tx: Tx) -> list[JobAnswer]:
-        if project_id is not None:
-            find.project(tx, scope, project_id)
-        if protocol_run_id is not None:
-            find.protocol(tx, scope, protocol_run_id)
         rows = table.page(
             tx,
-            project_id=project_id or scope,
+            project_id=find.narrowed(tx, scope, project_id, protocol_run_id),
             protocol_id=protocol_run_id,
             kind=job_type,
             state=status,

@@ -15,7 +15,7 @@ from litestar.response import Stream
 from services.api.auth import ApiRequest
 from services.api.desk import Desk
 from services.api.feed import Feed, Gap, Wanted
-from services.api.params import LAST_ID, AttemptId
+from services.api.params import LAST_ID, AttemptId, OfProject, OfProtocol
 from services.api.transcript import Tail
 from shared.errors import Invalid
 from shared.repository import tokens
@@ -26,8 +26,6 @@ from shared.workflow.unit import Caller
 
 RETRY_MS: Final = 1000
 
-OfProject = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only this project's.")]
-OfProtocol = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only this protocol run's.")]
 OfStep = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Only this step's.")]
 OfType = Annotated[
     list[EventType] | None, QueryParameter(description="Only events of this type; may be given several times.")
@@ -156,13 +154,10 @@ def place_of(last_event_id: str | None, after: int | None) -> int | None:
 
 
 def _narrowed(tx: Tx, scope: int | None, wanted: Wanted) -> Wanted:
-    if wanted.project_id is not None:
-        find.project(tx, scope, wanted.project_id)
-    if wanted.protocol_id is not None:
-        find.protocol(tx, scope, wanted.protocol_id)
+    seen = find.narrowed(tx, scope, wanted.project_id, wanted.protocol_id)
     if wanted.step_id is not None:
         find.step(tx, scope, wanted.step_id)
-    return msgspec.structs.replace(wanted, project_id=wanted.project_id if scope is None else scope)
+    return msgspec.structs.replace(wanted, project_id=seen)
 
 
 ROUTES = [stream_events, stream_attempt]

@@ -41,11 +41,10 @@ async def list_deliveries(  # noqa: PLR0917  Litestar passes by name
     of_project, place = number("project_id", project_id), number("before", before)
 
     def read(tx: Tx) -> dict[str, Any]:
-        if of_project is not None:
-            find.project(tx, scope, of_project)
+        seen = find.narrowed(tx, scope, of_project)
         rows = table.page(
             tx,
-            project_id=of_project or scope,
+            project_id=seen,
             protocol_id=None,
             status=of_status,
             provider=of_provider,

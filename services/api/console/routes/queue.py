@@ -48,11 +48,10 @@ async def show_queue(  # noqa: PLR0917  Litestar passes by name
     of_project, place = number("project_id", project_id), number("before", before)
 
     def read(tx: Tx) -> dict[str, Any]:
-        if of_project is not None:
-            find.project(tx, scope, of_project)
+        seen = find.narrowed(tx, scope, of_project)
         rows = table.page(
             tx,
-            project_id=of_project or scope,
+            project_id=seen,
             state=of_state,
             kind=of_kind,
             before=place or LAST_ID,
@@ -60,7 +59,7 @@ async def show_queue(  # noqa: PLR0917  Litestar passes by name
         )
         rows, more = rows[:SHOWN], len(rows) > SHOWN
         narrowed = {"status": status, "job_type": job_type, "project_id": project_id}
-        counted = Counter({(row["kind"], row["state"]): row["count"] for row in table.counts(tx, of_project or scope)})
+        counted = Counter({(row["kind"], row["state"]): row["count"] for row in table.counts(tx, seen)})
         return {
             "line": showing.line(tx),
             "counted": counted,

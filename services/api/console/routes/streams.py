@@ -7,12 +7,10 @@ from litestar.response import Stream
 from services.api.auth import ApiRequest
 from services.api.desk import Desk
 from services.api.feed import Feed, Wanted
-from services.api.params import AttemptId
+from services.api.params import AttemptId, OfProject, OfProtocol
 from services.api.routes.stream import (
     After,
     LastEventId,
-    OfProject,
-    OfProtocol,
     OfStep,
     open_stream,
     open_transcript,
