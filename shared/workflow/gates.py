@@ -1,5 +1,6 @@
 """The gates of a step: set them, read what they say together, and tell the next execution what is red."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from shared.repository import steps
@@ -63,22 +64,25 @@ def _same(one: Gate, other: Gate) -> bool:
     return (one.state, one.summary, one.url, one.evidence) == (other.state, other.summary, other.url, other.evidence)
 
 
+def _of_head(unit: Unit, step: StepRun) -> Sequence[Gate]:
+    """The gates of the step's commit; without a commit there are none, whatever earlier commits have."""
+    return steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ()
+
+
 def gate_of(unit: Unit, step: StepRun, name: GateName) -> Gate | None:
     """One gate of the step's commit."""
-    found = steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ()
-    return next((gate for gate in found if gate.name is name), None)
+    return next((gate for gate in _of_head(unit, step) if gate.name is name), None)
 
 
 def verdict_of(unit: Unit, protocol: Protocol, step: StepRun) -> Verdict:
     """What the gates of the step's commit say together."""
-    gates = steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ()
-    return judge(protocol.policy, {gate.name: gate.state for gate in gates})
+    return judge(protocol.policy, {gate.name: gate.state for gate in _of_head(unit, step)})
 
 
 def findings(unit: Unit, step: StepRun) -> str:
     """What the red gates of the step's commit say, as feedback for its next execution."""
     lines: list[str] = []
-    for gate in steps.gates(unit.tx, step.id, step.head_sha) if step.head_sha else ():
+    for gate in _of_head(unit, step):
         if gate.state is not GateState.FAILED:
             continue
         lines.append(f"The gate {gate.name} is red on commit {gate.sha}: {gate.summary}")

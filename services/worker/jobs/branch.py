@@ -9,11 +9,13 @@ from typing import TypeVar
 import msgspec
 
 from services.worker.doors import Doors
+from services.worker.forge import Forge
 from services.worker.git.records import Remote, Worktree
 from services.worker.jobs.footing import Stand, stand_of, tell
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
 from shared.failpoints import fp
+from shared.schemas.forge import BranchWord, PullWord
 from shared.schemas.records import Attempt, Plan, Project, Protocol
 from shared.schemas.reports import ExecutionDone, PlanDone, Usage
 from shared.schemas.statuses import Footing, StopRequest
@@ -99,6 +101,20 @@ async def _stand_in(doors: Doors, lease: Lease, tree: Worktree, start: str) -> S
     if stand.footing is not None and stand.footing.keeps_files and not await doors.git.is_at(tree, start):
         return Stand(Footing.WORKTREE_MOVED)
     return stand
+
+
+async def branch_there(doors: Doors, project: Project, protocol: Protocol) -> BranchWord:
+    """Where the branch is at the origin now, as a word like those of deliveries."""
+    head = await doors.git.remote_head(await doors.remote_of(project), protocol.branch)
+    return BranchWord(branch=protocol.branch, before=None, after=head)
+
+
+async def pull_there(forge: Forge, protocol: Protocol) -> PullWord | None:
+    """The protocol's PR or MR as it stands now: the one that is known to be its own, else one of its branch."""
+    number = protocol.pr_number
+    pull = await (forge.pull_of(protocol.branch) if number is None else forge.pull(number))
+    fp("pull_looked_for")
+    return pull
 
 
 @contextlib.asynccontextmanager

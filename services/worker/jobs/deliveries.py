@@ -3,12 +3,13 @@
 import structlog
 
 from services.worker.doors import Doors
+from services.worker.jobs.branch import branch_there
 from services.worker.lease import Lease
 from shared.errors import Category, Invalid, JobError
 from shared.failpoints import fp
 from shared.forges import read_delivery
 from shared.repository import deliveries
-from shared.schemas.forge import BranchWord, PullWord, Said, Word
+from shared.schemas.forge import PullWord, Said, Word
 from shared.schemas.reports import DeliveryDone
 from shared.workflow.matching import Target, target
 
@@ -53,7 +54,6 @@ async def _look_again(doors: Doors, about: Target, said: Said) -> tuple[Word, ..
             fp("pull_read_again")
             return (pull,)
         case "origin", _:
-            head = await doors.git.remote_head(await doors.remote_of(project), protocol.branch)
-            return (BranchWord(branch=protocol.branch, before=None, after=head),)
+            return (await branch_there(doors, project, protocol),)
         case _:
             return ()

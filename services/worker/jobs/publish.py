@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from services.worker.doors import Doors
 from services.worker.forge import Forge
 from services.worker.git.records import Remote
-from services.worker.jobs.branch import reach
+from services.worker.jobs.branch import pull_there, reach
 from services.worker.lease import Lease
 from services.worker.pull_text import Story, body_of, comment_of, marker_of, title_of
 from shared.errors import Category, JobError
@@ -72,11 +72,7 @@ async def _shown(lease: Lease, forge: Forge, story: Story, sha: str) -> PullWord
     """The PR as it stands afterwards; one that was closed or merged is told of as it is."""
     protocol = story.protocol
     title, body, ready = title_of(story), body_of(story), _is_ready(story)
-    if protocol.pr_number is not None:
-        pull = await forge.pull(protocol.pr_number)
-    else:
-        pull = await forge.pull_of(protocol.branch)
-    fp("pull_looked_for")
+    pull = await pull_there(forge, protocol)
     if pull is not None and pull.state is not PullState.OPEN and (protocol.pr_number is not None or pull.sha == sha):
         return pull
     await lease.confirm()

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from services.worker.doors import Doors
 from services.worker.forge import Forge
+from services.worker.jobs.branch import branch_there, pull_there
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
 from shared.failpoints import fp
 from shared.repository import steps
-from shared.schemas.forge import BranchWord, CiWord
+from shared.schemas.forge import CiWord
 from shared.schemas.policy import Policy
 from shared.schemas.records import Project, Protocol, StepRun
 from shared.schemas.reports import SyncDone
@@ -53,8 +54,7 @@ async def sync(doors: Doors, lease: Lease) -> SyncDone:
         found = replace(found, note=error.message)
     if protocol.pushed_sha is None:
         return found
-    head = await doors.git.remote_head(await doors.remote_of(project), protocol.branch)
-    return replace(found, seen=(BranchWord(branch=protocol.branch, before=None, after=head), *found.seen))
+    return replace(found, seen=(await branch_there(doors, project, protocol), *found.seen))
 
 
 async def _forge(doors: Doors, project: Project) -> Forge:
@@ -67,11 +67,7 @@ async def _forge(doors: Doors, project: Project) -> Forge:
 async def _asked(doors: Doors, lease: Lease, forge: Forge, protocol: Protocol) -> SyncDone:
     repository = await forge.repository()
     fp("repository_read")
-    if protocol.pr_number is None:
-        pull = await forge.pull_of(protocol.branch)
-    else:
-        pull = await forge.pull(protocol.pr_number)
-    fp("pull_synced")
+    pull = await pull_there(forge, protocol)
     present = await doors.database.read(steps.of_protocol, protocol.id)
     words: list[CiWord] = []
     for sha in _commits(protocol, present):
