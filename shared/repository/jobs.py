@@ -159,15 +159,16 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credent
     )
 
 
-def make_due(tx: Tx, latest: int, latest_forge: int) -> int:
+def make_due(tx: Tx, latest: int, latest_forge: int, future: int) -> int:
     """Let queued jobs that run Codex and would wait beyond `latest`, or others beyond `latest_forge`, start now.
 
-    Gives how many.
+    So do all that were queued or begun after `future`. Gives how many.
     """
     return tx.run(
-        "UPDATE jobs SET run_at = ?1 WHERE state = 'queued' AND run_at > iif("
-        " kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job'), ?2, ?3)",
-        (tx.now, latest, latest_forge),
+        "UPDATE jobs SET run_at = ?1 WHERE state = 'queued' AND run_at > ?1 AND ("
+        " run_at > iif(kind IN ('plan_protocol_job', 'execute_step_job', 'run_quality_job'), ?2, ?3)"
+        " OR max(created_at, coalesce(started_at, 0)) > ?4)",
+        (tx.now, latest, latest_forge, future),
     )
 
 

@@ -56,13 +56,14 @@ def _may_start(unit: Unit, job: Job, protocol: Protocol | None) -> bool:
 
 
 def mend_times(unit: Unit) -> int:
-    """Make due what no backoff puts off so far: it was queued before the clock was set back. Gives how many.
+    """Make due what no backoff puts off so far, or what comes from a time that is still to come. Gives how many.
 
-    A sync may also wait until the CI of a commit is settled, and any job that speaks to a forge as long as that says:
-    an hour at most, either of them.
+    Either was queued before the clock was set back. A sync may also wait until the CI of a commit is settled, and any
+    job that speaks to a forge as long as that says: an hour at most, either of them.
     """
-    slack = round(unit.rules.backoff_max_s * 1000) + CLOCK_SLACK_MS
-    return jobs.make_due(unit.tx, unit.now + slack, unit.now + slack + LONGEST_SETTLE_S * 1000)
+    future = unit.now + CLOCK_SLACK_MS
+    latest = future + round(unit.rules.backoff_max_s * 1000)
+    return jobs.make_due(unit.tx, latest, latest + LONGEST_SETTLE_S * 1000, future)
 
 
 def beat(unit: Unit, job_id: int, token: int) -> Job | None:

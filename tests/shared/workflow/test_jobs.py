@@ -345,6 +345,23 @@ def test_a_sync_may_wait_until_the_ci_is_settled(ground: Ground):
     assert [due.id for due in ground.due()] == [job.id]
 
 
+@pytest.mark.parametrize(("back_s", "made_due"), [(4, 0), (65, 1)])
+def test_a_sync_does_not_wait_for_the_time_that_a_clock_was_set_back_by(ground: Ground, back_s: int, made_due: int):
+    protocol = ground.planned()
+    job = ground.run(queue_sync, protocol, run_at=ground.now + 1000)
+    ground.wait(-back_s)
+    assert ground.run(mend_times) == made_due
+    assert [due.id for due in ground.due()] == [job.id] * made_due
+
+
+def test_a_retry_does_not_wait_for_the_time_that_a_clock_was_set_back_by(ground: Ground):
+    step, claim = running(ground)
+    ground.end(claim, NETWORK)
+    ground.wait(-65)
+    assert ground.run(mend_times) == 1
+    assert [due.step_id for due in ground.due()] == [step.id]
+
+
 # lost
 
 
