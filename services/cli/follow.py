@@ -52,7 +52,7 @@ class Follower:
 
     async def hear(self, after: int) -> None:
         """Follow the events."""
-        path, query = "/events/stream", {"protocol_id": self.scene.protocol.id}
+        path, query = "/events/stream", {"protocol_run_id": self.scene.protocol.id}
         async with contextlib.aclosing(self._desk.rest.follow(path, query, after=after)) as messages:
             async for message in messages:
                 self._take(message)

@@ -47,6 +47,14 @@ def test_every_route_is_described(doc: Doc, house: House) -> None:
             assert operation["tags"], path
 
 
+def test_what_narrows_to_a_run_or_a_step_is_named_as_in_the_answers(doc: Doc) -> None:
+    asked = {
+        each["name"] for _, _, operation in operations(doc) for each in operation["parameters"] if each["in"] == "query"
+    }
+    assert {"protocol_run_id", "step_run_id"} <= asked
+    assert not {"protocol_id", "step_id"} & asked
+
+
 def test_operation_ids_are_unique(doc: Doc) -> None:
     ids = [operation["operationId"] for _, _, operation in operations(doc)]
     assert len(ids) == len(set(ids))

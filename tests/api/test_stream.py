@@ -171,8 +171,8 @@ async def test_a_stream_is_narrowed_by_project_protocol_step_and_type(server: Se
     await server.house.protocol(lib)
     for query, wanted in (
         (f"project_id={lib}", {"project_id": lib}),
-        (f"protocol_id={protocol_id}", {"protocol_run_id": protocol_id}),
-        (f"step_id={step_id}", {"step_run_id": step_id}),
+        (f"protocol_run_id={protocol_id}", {"protocol_run_id": protocol_id}),
+        (f"step_run_id={step_id}", {"step_run_id": step_id}),
         ("event_type=planned", {"event_type": "planned"}),
         ("event_type=planned&event_type=step_started", {}),
     ):

@@ -146,7 +146,7 @@ class Pages:
 
 
 def live(tx: Tx, **of: int) -> str:
-    """The stream that a page follows, from what this snapshot shows on; `of` narrows: `protocol_id=3`."""
+    """The stream that a page follows, from what this snapshot shows on; `of` narrows: `protocol_run_id=3`."""
     return f"{ROOT}/stream?{urlencode({'after': events.last_id(tx), **of})}"
 
 

@@ -46,8 +46,8 @@ async def stream_events(  # noqa: PLR0917  Litestar passes by name
     desk: NamedDependency[Desk],
     feed: NamedDependency[Feed],
     project_id: OfProject = None,
-    protocol_id: OfProtocol = None,
-    step_id: OfStep = None,
+    protocol_run_id: OfProtocol = None,
+    step_run_id: OfStep = None,
     event_type: OfType = None,
     after: After = None,
     last_event_id: LastEventId = None,
@@ -56,7 +56,7 @@ async def stream_events(  # noqa: PLR0917  Litestar passes by name
 
     Each message's `id` is the event's, its data the event as `GET /events` shows it. A comment comes every 15 s.
     """
-    wanted = Wanted(project_id, protocol_id, step_id, frozenset(event_type or ()))
+    wanted = Wanted(project_id, protocol_run_id, step_run_id, frozenset(event_type or ()))
     return await open_stream(request.user, desk.database, feed, wanted, place_of(last_event_id, after))
 
 

@@ -44,7 +44,7 @@ async def show_attempt(
     def read(tx: Tx) -> dict[str, Any]:
         record = find.attempt(tx, scope, attempt_id)
         return {
-            "live": live(tx, protocol_id=record.protocol_id),
+            "live": live(tx, protocol_run_id=record.protocol_id),
             "record": record,
             "attempt": showing.attempt(record),
             "job": showing.job(jobs.expect(tx, record.job_id)),

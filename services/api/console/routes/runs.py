@@ -53,7 +53,7 @@ async def show_protocol(
         plan = protocols.plan(tx, protocol_id, record.plan_revision)
         running = situation.attempts[-1] if situation.attempts else None
         return {
-            "live": live(tx, protocol_id=protocol_id),
+            "live": live(tx, protocol_run_id=protocol_id),
             "protocol": showing.protocol(tx, record),
             "project": find.project(tx, scope, record.project_id),
             "diverged_sha": record.diverged_sha,
@@ -97,7 +97,7 @@ async def show_plan(
             "protocol": record,
             "plan": plan,
             "plans": runs.plans(tx, protocol_id),
-            "live": live(tx, protocol_id=protocol_id),
+            "live": live(tx, protocol_run_id=protocol_id),
         }
 
     return pages.show(request, "plan.html", **await desk.database.read(read))
@@ -122,7 +122,7 @@ async def show_events(
             "protocol": record,
             "newest": newest,
             "events": _events(tx, situation, before, EVENTS_PAGE),
-            "live": live(tx, protocol_id=protocol_id) if newest else "",
+            "live": live(tx, protocol_run_id=protocol_id) if newest else "",
         }
 
     return pages.show(request, "events.html", **await desk.database.read(read))

@@ -38,7 +38,7 @@ async def show_step(
         found = steps.gates(tx, step_id, None)
         names = {step_id: f"Step {record.step_index}"}
         return {
-            "live": live(tx, protocol_id=record.protocol_id),
+            "live": live(tx, protocol_run_id=record.protocol_id),
             "step": showing.step(record),
             "names": {each.step_index: each for each in situation.steps if each.step_index in record.depends_on},
             "protocol": situation.protocol,

@@ -24,13 +24,13 @@ async def follow(  # noqa: PLR0917  Litestar passes by name
     desk: NamedDependency[Desk],
     feed: NamedDependency[Feed],
     project_id: OfProject = None,
-    protocol_id: OfProtocol = None,
-    step_id: OfStep = None,
+    protocol_run_id: OfProtocol = None,
+    step_run_id: OfStep = None,
     after: After = None,
     last_event_id: LastEventId = None,
 ) -> Stream:
     """What happens."""
-    wanted = Wanted(project_id, protocol_id, step_id)
+    wanted = Wanted(project_id, protocol_run_id, step_run_id)
     return await open_stream(request.user, desk.database, feed, wanted, place_of(last_event_id, after))
 
 
