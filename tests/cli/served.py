@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, redis: str, port: int = 0) -> Iterator[Served]:
+def serving(folder: Path, redis: str, port: int = 0) -> Generator[Served]:
     """A house that listens while the body runs."""
     served = Served(folder, redis, port)
     served.start()

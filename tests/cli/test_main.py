@@ -87,7 +87,7 @@ def test_every_option_says_what_it_is_for(name: tuple[str, ...]) -> None:
 def test_every_command_that_tells_something_tells_programs_too(name: tuple[str, ...]) -> None:
     runs_a_service = {("up",), ("demo",), ("api",), ("worker",), ("webhooks",), ("completion",), ("project",)}
     command = COMMANDS[name]
-    names = {each.name for each in command.assemble_argument_collection()} if command.default_command else set()
+    names = {each.name for each in command.assemble_argument_collection()} if command.default_command else set[str]()
     assert ("--json" in names) == (name not in runs_a_service)
 
 
