@@ -1,11 +1,11 @@
-"""Measures DeksdenFlow on this machine and prints one table: `make bench`."""
+"""Measures DeksdenFlow on this machine and prints tables: `make bench`, or a part of it by `make bench ARGS=pages`."""
 
 import asyncio
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from bench import deliveries, news, queues, stage, step
+from bench import deliveries, news, pages, queues, stage, step
 from bench.calls import ask, until
 from bench.load import Request, compared
 from bench.rows import Row
@@ -183,17 +183,39 @@ def shown(console: Console, title: str, rows: list[Row]) -> bool:
     return all(row.fine is not False for row in rows)
 
 
-def main() -> int:
-    """Print the tables; the exit code tells whether the targets were met."""
+def services() -> list[Row]:
+    """The table of the services."""
+    return asyncio.run(measure())
+
+
+def queue() -> list[Row]:
+    """The table of the queue."""
+    with RedisServer() as redis:
+        return queues.compared(redis.url, queues.installed())
+
+
+def paints() -> list[Row]:
+    """The table of the console's pages."""
+    with tempfile.TemporaryDirectory() as name, RedisServer() as redis:
+        return asyncio.run(pages.measured(Path(name), redis.url))
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {"services": services, "queues": queue, "pages": paints}
+
+
+def main(wanted: Sequence[str]) -> int:
+    """Print the tables of these parts, or of all; the exit code tells whether the targets were met."""
+    if unknown := set(wanted) - set(PARTS):
+        sys.stderr.write(f"There is no part {', '.join(sorted(unknown))}, but {', '.join(PARTS)}.\n")
+        return 2
     console = Console(width=max(Console().width, 140))
-    interpreters = queues.installed()
-    with console.status("measuring, about four minutes…"):
-        services = asyncio.run(measure())
-        with RedisServer() as redis:
-            jobs = queues.compared(redis.url, interpreters)
-    fine = [shown(console, "services", services), shown(console, "queues", jobs)]
+    fine: list[bool] = []
+    for name in wanted or PARTS:
+        with console.status(f"measuring {name}, up to four minutes…"):
+            rows = PARTS[name]()
+        fine.append(shown(console, name, rows))
     return 0 if all(fine) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,8 @@
 from shared.repository.database import Tx
 
 HOUR_MS = 3_600_000
+# The numbers from 1 to the first parameter, as `n(i)`.
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
 # Nothing of it may do anything, and all of it must be seen.
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202egnp.exe\"'{{7*7}}"
 # As it stands in a page.
@@ -18,16 +20,15 @@ def crowd(tx: Tx, events: int = 100_000, attempts: int = 10_000) -> None:
     )
     since = tx.now - 29 * 24 * HOUR_MS
     every = 29 * 24 * HOUR_MS
-    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
     tx.run(
-        f"{count} INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description,"
+        f"{COUNT} INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description,"
         " status, policy, created_at, updated_at, finished_at) SELECT i, 1, i, printf('%04d-a', i),"
         " printf('%04d-a', i),"
         " 'main', 'd', iif(i % 4, 'completed', 'failed'), '{}', ?2, ?2, ?2 + i * ?3 / 41 FROM n",
         (40, since, every),
     )
     tx.run(
-        f"{count} INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions,"
+        f"{COUNT} INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions,"
         " depends_on, status, reason, start_sha, head_sha, created_at, updated_at, finished_at) SELECT i,"
         " 1 + (i - 1) / 25, 1 + (i - 1) % 25, 'One', 'work', 'f', '', '[]', 'completed', 'gates_passed', 'a', 'b', ?2,"
         " ?2, ?2 + i * ?3 / 1001 FROM n",
@@ -39,23 +40,72 @@ def crowd(tx: Tx, events: int = 100_000, attempts: int = 10_000) -> None:
         " (SELECT 'qa' AS name UNION ALL SELECT 'ci')"
     )
     tx.run(
-        f"{count} INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt,"
+        f"{COUNT} INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt,"
         " max_attempts, actor, created_at, started_at, finished_at) SELECT i, 'execute_step_job', 1, 1 + i % 40,"
         " 1 + i % 1000, '{}', 'succeeded', ?2, 1, 3, 'api', ?2, ?2, ?2 FROM n",
         (attempts, since),
     )
     tx.run(
-        f"{count} INSERT INTO attempts (job_id, project_id, protocol_id, step_id, kind, number, token, state, model,"
+        f"{COUNT} INSERT INTO attempts (job_id, project_id, protocol_id, step_id, kind, number, token, state, model,"
         " input_tokens, output_tokens, started_at, finished_at) SELECT i, 1, 1 + i % 40, 1 + i % 1000,"
         " 'execute_step_job', 1, 1, 'succeeded', printf('model-%d', i % 7), 20000 + i % 900, 700 + i % 90,"
         " ?2 + i * ?3 / (?1 + 1), ?2 + i * ?3 / (?1 + 1) + 1000 * (20 + i % 200) FROM n",
         (attempts, since, every),
     )
     tx.run(
-        f"{count} INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, actor, metadata,"
+        f"{COUNT} INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, actor, metadata,"
         " created_at)"
         " SELECT 1, 1 + i % 40, 1 + i % 1000, 'gate_updated', 'step', 'worker', '{}', ?2 + i * ?3 / (?1 + 1) FROM n",
         (events, since, every),
+    )
+
+
+def long_run(tx: Tx) -> None:
+    """Protocol run 99 with 500 steps, the 250th at work, among 100,000 events of which 10,000 are its own."""
+    crowd(tx)
+    tx.run(
+        "INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description, status,"
+        " policy, plan_revision, plan_sha, head_sha, created_at, updated_at)"
+        " VALUES (99, 1, 99, '0099-many', 'b', 'main', 'Many', 'running', '{}', 1, 'p', 'b', ?1, ?1)",
+        (tx.now,),
+    )
+    tx.run(
+        "INSERT INTO plans VALUES (99, 1, 'Many', ?1, '', '{}', 'p', ?2)", ("word *words* `code`\n\n" * 10_000, tx.now)
+    )
+    tx.run(
+        f"{COUNT} INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions,"
+        " depends_on, status, phase, reason, head_sha, summary, created_at, updated_at, finished_at)"
+        " SELECT 99000 + i, 99, i, 'A step with a name', 'work', 'f', ?3, iif(i > 1, json_array(i - 1), '[]'),"
+        " CASE WHEN i < 250 THEN 'completed' WHEN i = 250 THEN 'running' ELSE 'pending' END,"
+        " iif(i = 250, 'executing', NULL), iif(i < 250, 'gates_passed', NULL), iif(i < 250, 'h' || i, NULL),"
+        " ?4, ?2, ?2, iif(i < 250, ?2, NULL) FROM n",
+        (500, tx.now, "long " * 2000, "said " * 1000),
+    )
+    tx.run(
+        f"{COUNT} INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt,"
+        " max_attempts, actor, owner, created_at, started_at, finished_at) SELECT 99000 + i, 'execute_step_job', 1, 99,"
+        " 99000 + i, '{}', iif(i = 250, 'running', 'succeeded'), ?2, 1, 3, 'api', iif(i = 250, 'w', NULL), ?2, ?2,"
+        " iif(i = 250, NULL, ?2) FROM n",
+        (250, tx.now),
+    )
+    tx.run(
+        f"{COUNT} INSERT INTO attempts (id, job_id, project_id, protocol_id, step_id, kind, number, token, state,"
+        " head_sha, result, started_at, finished_at, directory) SELECT 99000 + i, 99000 + i, 1, 99, 99000 + i,"
+        " 'execute_step_job', 1, 1, iif(i = 250, 'running', 'succeeded'), 'h' || i,"
+        " json_object('files', 1, 'additions', 2, 'deletions', 3), ?2, iif(i = 250, NULL, ?2), 'attempts/many' FROM n",
+        (250, tx.now),
+    )
+    tx.run(
+        "INSERT INTO gates (step_id, sha, name, state, summary, actor, evidence, updated_at)"
+        " SELECT id, head_sha, 'qa', 'passed', ?, 'worker', json_object('logs', json_object('a', ?)), ?"
+        " FROM step_runs WHERE protocol_id = 99 AND head_sha IS NOT NULL",
+        ("fine " * 200, "log\n" * 500, tx.now),
+    )
+    tx.run(
+        f"{COUNT} INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, from_status, to_status,"
+        " actor, metadata, created_at) SELECT 1, 99, 99001 + i % 500, 'step_started', 'step', 'pending', 'running',"
+        " 'worker', '{}', ?2 FROM n",
+        (10_000, tx.now),
     )
 
 

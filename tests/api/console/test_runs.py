@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 import pytest
 
 from shared.errors import Category
-from shared.repository.database import Tx
 from shared.schemas.reports import Failed
 from shared.schemas.statuses import ProtocolStatus, StepStatus
 from tests.api.console import scenes
 from tests.api.console.conftest import Window
-from tests.api.console.crowd import HOSTILE, SHOWN, crowd
+from tests.api.console.crowd import HOSTILE, SHOWN, long_run
 from tests.api.house import ADMIN, House
 
 NOW = 1_800_000_000_000
@@ -319,60 +318,10 @@ def counted(house: House) -> Generator[Cost]:
         each.set_progress_handler(None, 0)
 
 
-def many(tx: Tx) -> None:
-    """Protocol run 99 with 500 steps, the 250th at work, among 100,000 events of which 10,000 are its own."""
-    crowd(tx)
-    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
-    tx.run(
-        "INSERT INTO protocol_runs (id, project_id, number, protocol_name, branch, base_branch, description, status,"
-        " policy, plan_revision, plan_sha, head_sha, created_at, updated_at)"
-        " VALUES (99, 1, 99, '0099-many', 'b', 'main', 'Many', 'running', '{}', 1, 'p', 'b', ?1, ?1)",
-        (tx.now,),
-    )
-    tx.run(
-        "INSERT INTO plans VALUES (99, 1, 'Many', ?1, '', '{}', 'p', ?2)", ("word *words* `code`\n\n" * 10_000, tx.now)
-    )
-    tx.run(
-        f"{count} INSERT INTO step_runs (id, protocol_id, step_index, step_name, step_type, file_name, instructions,"
-        " depends_on, status, phase, reason, head_sha, summary, created_at, updated_at, finished_at)"
-        " SELECT 99000 + i, 99, i, 'A step with a name', 'work', 'f', ?3, iif(i > 1, json_array(i - 1), '[]'),"
-        " CASE WHEN i < 250 THEN 'completed' WHEN i = 250 THEN 'running' ELSE 'pending' END,"
-        " iif(i = 250, 'executing', NULL), iif(i < 250, 'gates_passed', NULL), iif(i < 250, 'h' || i, NULL),"
-        " ?4, ?2, ?2, iif(i < 250, ?2, NULL) FROM n",
-        (500, tx.now, "long " * 2000, "said " * 1000),
-    )
-    tx.run(
-        f"{count} INSERT INTO jobs (id, kind, project_id, protocol_id, step_id, payload, state, run_at, attempt,"
-        " max_attempts, actor, owner, created_at, started_at, finished_at) SELECT 99000 + i, 'execute_step_job', 1, 99,"
-        " 99000 + i, '{}', iif(i = 250, 'running', 'succeeded'), ?2, 1, 3, 'api', iif(i = 250, 'w', NULL), ?2, ?2,"
-        " iif(i = 250, NULL, ?2) FROM n",
-        (250, tx.now),
-    )
-    tx.run(
-        f"{count} INSERT INTO attempts (id, job_id, project_id, protocol_id, step_id, kind, number, token, state,"
-        " head_sha, result, started_at, finished_at, directory) SELECT 99000 + i, 99000 + i, 1, 99, 99000 + i,"
-        " 'execute_step_job', 1, 1, iif(i = 250, 'running', 'succeeded'), 'h' || i,"
-        " json_object('files', 1, 'additions', 2, 'deletions', 3), ?2, iif(i = 250, NULL, ?2), 'attempts/many' FROM n",
-        (250, tx.now),
-    )
-    tx.run(
-        "INSERT INTO gates (step_id, sha, name, state, summary, actor, evidence, updated_at)"
-        " SELECT id, head_sha, 'qa', 'passed', ?, 'worker', json_object('logs', json_object('a', ?)), ?"
-        " FROM step_runs WHERE protocol_id = 99 AND head_sha IS NOT NULL",
-        ("fine " * 200, "log\n" * 500, tx.now),
-    )
-    tx.run(
-        f"{count} INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, from_status, to_status,"
-        " actor, metadata, created_at) SELECT 1, 99, 99001 + i % 500, 'step_started', 'step', 'pending', 'running',"
-        " 'worker', '{}', ?2 FROM n",
-        (10_000, tx.now),
-    )
-
-
 async def test_five_hundred_steps_and_a_hundred_thousand_events_are_a_page_like_any_other(
     house: House, inside: Window
 ) -> None:
-    await house.database.write(many)
+    await house.database.write(long_run)
     line = "".join(f"+value_{number} = '{number}'\n" for number in range(5000))
     patch = f"diff --git a/a.py b/a.py\n--- /dev/null\n+++ b/a.py\n@@ -0,0 +1,5000 @@\n{line}"
     wide = f"diff --git a/w.js b/w.js\n--- /dev/null\n+++ b/w.js\n@@ -0,0 +1 @@\n+{'x' * 1_000_000}\n"
