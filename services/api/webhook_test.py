@@ -71,7 +71,7 @@ async def probe(
         hook_id=hook.id,
         delivery_id=None if way.delivery is None else way.delivery.id,
         hops=tuple(hops),
-        settings=_at_the_forge(hook, settings.public_url, sealed[0].scheme if sealed else None),
+        settings=at_the_forge(hook, settings.public_url, sealed[0].scheme if sealed else None),
     )
 
 
@@ -210,30 +210,28 @@ def _proof(scheme: str, secret: str, key: str, body: bytes) -> dict[str, str]:
             return {"x-hub-signature-256": "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex()}
 
 
-def _at_the_forge(hook: Hook, public_url: str | None, scheme: str | None) -> ForgeSettingsAnswer:
-    forms: dict[Provider, tuple[str, str, str, tuple[str, ...]]] = {
+def at_the_forge(hook: Hook, public_url: str | None, scheme: str | None) -> ForgeSettingsAnswer:
+    """What to enter where, so that deliveries come."""
+    forms: dict[Provider, tuple[str, str, tuple[str, ...]]] = {
         Provider.GITHUB: (
             "GitHub: the repository's Settings → Webhooks → Add webhook",
             "application/json",
-            "`Secret`",
             ("Workflow runs", "Check suites", "Statuses", "Pull requests", "Pushes", "Check runs" + ONLY_NAMED),
         ),
         Provider.GITLAB: (
             "GitLab: the project's Settings → Webhooks → Add new webhook",
             "application/json (GitLab has no other)",
-            "`Signing token`" if scheme == "signing" else "`Secret token`",
             ("Push events", "Merge request events", "Pipeline events", "Job events" + ONLY_NAMED),
         ),
         Provider.CI: (
             f"the CI job: {PREFIX}API_BASE is the payload URL, and scripts/ci/report.sh reports",
             "application/json",
-            f"the masked variable {PREFIX}WEBHOOK_TOKEN",
             ("success", "failure"),
         ),
     }
-    where, content_type, field, events = forms[hook.provider]
+    where, content_type, events = forms[hook.provider]
     secret = (
-        f"{field}: the one that was shown when hook {hook.id} was made or rotated. It is lost?"
+        f"{secret_field(hook.provider, scheme)}: the one that was shown when hook {hook.id} was made or rotated. It is lost?"
         f" POST /projects/{hook.project_id}/hooks/{hook.id}/actions/rotate makes another one."
     )
     https = (public_url or "").startswith("https:")
@@ -247,6 +245,17 @@ def _at_the_forge(hook: Hook, public_url: str | None, scheme: str | None) -> For
         if https
         else "not possible: PUBLIC_URL is not https, so anybody on the way can read",
     )
+
+
+def secret_field(provider: Provider, scheme: str | None) -> str:
+    """Where the secret is entered there."""
+    match provider:
+        case Provider.GITHUB:
+            return "`Secret`"
+        case Provider.GITLAB:
+            return "`Signing token`" if scheme == "signing" else "`Secret token`"
+        case Provider.CI:
+            return f"the masked variable {PREFIX}WEBHOOK_TOKEN"
 
 
 ONLY_NAMED: Final = " (only where the policy's required_contexts names single ones)"

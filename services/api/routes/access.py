@@ -16,7 +16,7 @@ from shared.repository import tokens
 from shared.repository.database import Tx
 from shared.schemas.answers import NewTokenAnswer, SecretAnswer, TokenAnswer
 from shared.schemas.requests import CreateToken, PutSecret
-from shared.security import new_token
+from shared.security import Vault, new_token
 from shared.workflow import find, projects
 from shared.workflow.unit import Unit
 
@@ -29,18 +29,13 @@ async def create_token(
     request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[CreateToken]
 ) -> Response[NewTokenAnswer]:
     """Make an access token; its text is shown in this answer and never again."""
-    made = new_token("project")
-    ends = None if data.expires_at is None else _ms(data.expires_at)
-
-    def verb(unit: Unit) -> NewTokenAnswer:
-        if ends is not None and ends <= unit.now:
-            raise Invalid("expires_at lies in the past.")
-        token = projects.add_token(
-            unit, project_id, name=data.name, prefix=made.prefix, token_hash=made.hash, expires_at=ends
-        )
-        return showing.new_token(token, made.text.reveal())
-
-    return await desk.act(request, verb, status=201, location=f"/projects/{project_id}/tokens", shown_once="token")
+    return await desk.act(
+        request,
+        lambda unit: add_token(unit, project_id, data),
+        status=201,
+        location=f"/projects/{project_id}/tokens",
+        shown_once="token",
+    )
 
 
 @get("/projects/{project_id:int}/tokens", tags=TAGS, opt=ADMIN)
@@ -76,14 +71,7 @@ async def put_secret(
     request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, name: SecretName, data: JSONBody[PutSecret]
 ) -> None:
     """Store or replace a secret, which is never shown again; `forge_token` is the one that pushes and pulls."""
-    if (data.value is None) == (data.file_name is None):
-        raise Invalid("Send either `value` or `file_name`.")
-    sealed = None if data.value is None else desk.vault.seal(data.value, f"project:{project_id}:{name}")
-
-    def verb(unit: Unit) -> None:
-        projects.put_secret(unit, project_id, name, sealed=sealed, file_name=data.file_name)
-
-    await desk.drop(request, verb)
+    await desk.drop(request, lambda unit: keep_secret(unit, desk.vault, project_id, name, data))
 
 
 @get("/projects/{project_id:int}/secrets", tags=TAGS, opt=ADMIN)
@@ -106,6 +94,26 @@ async def delete_secret(
 ) -> None:
     """Forget a secret."""
     await desk.drop(request, lambda unit: projects.delete_secret(unit, project_id, name))
+
+
+def add_token(unit: Unit, project_id: int, data: CreateToken) -> NewTokenAnswer:
+    """Make a token; the answer is the only place that has its text."""
+    made = new_token("project")
+    ends = None if data.expires_at is None else _ms(data.expires_at)
+    if ends is not None and ends <= unit.now:
+        raise Invalid("expires_at lies in the past.")
+    token = projects.add_token(
+        unit, project_id, name=data.name, prefix=made.prefix, token_hash=made.hash, expires_at=ends
+    )
+    return showing.new_token(token, made.text.reveal())
+
+
+def keep_secret(unit: Unit, vault: Vault, project_id: int, name: str, data: PutSecret) -> None:
+    """Seal and store a secret's value, or store the name of the file that holds it."""
+    if (data.value is None) == (data.file_name is None):
+        raise Invalid("Send either `value` or `file_name`.")
+    sealed = None if data.value is None else vault.seal(data.value, f"project:{project_id}:{name}")
+    projects.put_secret(unit, project_id, name, sealed=sealed, file_name=data.file_name)
 
 
 def _ms(moment: datetime) -> int:

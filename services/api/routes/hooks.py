@@ -40,16 +40,13 @@ async def create_hook(
     request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[CreateHook]
 ) -> Response[NewHookAnswer]:
     """Make an address for the webhooks of a forge or for CI reports; its secret is shown in this answer only."""
-    scheme = _scheme(data.provider, data.scheme or SCHEMES[data.provider][0])
-    key, text = new_hook_key(), _new_secret(scheme)
-    sealed = desk.vault.seal(text, hook_seal_context(key))
-    public_url = desk.settings.public_url
-
-    def verb(unit: Unit) -> NewHookAnswer:
-        hook = projects.add_hook(unit, project_id, provider=data.provider, key=key, scheme=scheme, sealed=sealed)
-        return showing.new_hook(unit.tx, hook, public_url, scheme, text)
-
-    return await desk.act(request, verb, status=201, location=f"/projects/{project_id}/hooks", shown_once="secret")
+    return await desk.act(
+        request,
+        lambda unit: add_hook(unit, desk, project_id, data),
+        status=201,
+        location=f"/projects/{project_id}/hooks",
+        shown_once="secret",
+    )
 
 
 @get("/projects/{project_id:int}/hooks", tags=TAGS, opt=ADMIN)
@@ -89,23 +86,7 @@ async def rotate_hook(
     data: JSONBody[RotateHook] = ROTATE,
 ) -> Response[NewHookAnswer]:
     """Give a hook a new secret, shown in this answer only; the present one is valid for a while, by default a day."""
-    texts = {scheme: _new_secret(scheme) for schemes in SCHEMES.values() for scheme in schemes}
-
-    def verb(unit: Unit) -> NewHookAnswer:
-        hook, present = _live(unit.tx, unit.caller.project_id, project_id, hook_id)
-        newest = present[0].scheme if present else SCHEMES[hook.provider][0]
-        scheme = _scheme(hook.provider, data.scheme or newest)
-        projects.rotate_hook(
-            unit,
-            project_id,
-            hook_id,
-            scheme=scheme,
-            sealed=desk.vault.seal(texts[scheme], hook_seal_context(hook.key)),
-            others_until=_overlap(data.previous_valid_until, unit.now),
-        )
-        return showing.new_hook(unit.tx, hook, desk.settings.public_url, scheme, texts[scheme])
-
-    return await desk.act(request, verb, shown_once="secret")
+    return await desk.act(request, lambda unit: renew_hook(unit, desk, project_id, hook_id, data), shown_once="secret")
 
 
 @post("/projects/{project_id:int}/webhook_test", tags=TAGS, opt=ADMIN, status_code=200)
@@ -116,14 +97,44 @@ async def send_test_delivery(
     data: JSONBody[ProbeHook] = PROBE,
 ) -> Response[WebhookTestAnswer]:
     """Send a signed delivery to a hook by its public address, tell how far it came, and what to enter at the forge."""
-    scope = request.user.project_id
+    answer = await probe_hook(desk, request.user.project_id, project_id, data)
+    return Response[Any](msgspec.json.encode(answer), media_type="application/json")
+
+
+def add_hook(unit: Unit, desk: Desk, project_id: int, data: CreateHook) -> NewHookAnswer:
+    """Make an address; the answer is the only place that has its secret."""
+    scheme = _scheme(data.provider, data.scheme or SCHEMES[data.provider][0])
+    key, text = new_hook_key(), _new_secret(scheme)
+    sealed = desk.vault.seal(text, hook_seal_context(key))
+    hook = projects.add_hook(unit, project_id, provider=data.provider, key=key, scheme=scheme, sealed=sealed)
+    return showing.new_hook(unit.tx, hook, desk.settings.public_url, scheme, text)
+
+
+def renew_hook(unit: Unit, desk: Desk, project_id: int, hook_id: int, data: RotateHook) -> NewHookAnswer:
+    """Give an address a new secret; the answer is the only place that has it."""
+    hook, present = _live(unit.tx, unit.caller.project_id, project_id, hook_id)
+    newest = present[0].scheme if present else SCHEMES[hook.provider][0]
+    scheme = _scheme(hook.provider, data.scheme or newest)
+    text = _new_secret(scheme)
+    projects.rotate_hook(
+        unit,
+        project_id,
+        hook_id,
+        scheme=scheme,
+        sealed=desk.vault.seal(text, hook_seal_context(hook.key)),
+        others_until=_overlap(data.previous_valid_until, unit.now),
+    )
+    return showing.new_hook(unit.tx, hook, desk.settings.public_url, scheme, text)
+
+
+async def probe_hook(desk: Desk, scope: int | None, project_id: int, data: ProbeHook) -> WebhookTestAnswer:
+    """Send a signed delivery to the hook, and tell how far it came."""
 
     def read(tx: Tx) -> tuple[Hook, tuple[HookSecret, ...]]:
         return _live(tx, scope, project_id, data.hook_id)
 
     hook, sealed = await desk.database.read(read)
-    answer = await probe(desk.settings, desk.database, desk.vault, hook, sealed)
-    return Response[Any](msgspec.json.encode(answer), media_type="application/json")
+    return await probe(desk.settings, desk.database, desk.vault, hook, sealed)
 
 
 def _live(tx: Tx, scope: int | None, project_id: int, hook_id: int | None) -> tuple[Hook, tuple[HookSecret, ...]]:

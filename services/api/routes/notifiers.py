@@ -35,7 +35,13 @@ async def create_notifier(
     request: ApiRequest, desk: NamedDependency[Desk], data: JSONBody[CreateNotifier]
 ) -> Response[NewNotifierAnswer]:
     """Have somebody told of what happens in all projects; a webhook's signing secret is shown in this answer only."""
-    return await _create(request, desk, data, None)
+    return await desk.act(
+        request,
+        lambda unit: add_notifier(unit, desk, data, None),
+        status=201,
+        location="/notifiers",
+        shown_once="secret",
+    )
 
 
 @post("/projects/{project_id:int}/notifiers", tags=TAGS, opt=ADMIN)
@@ -43,7 +49,13 @@ async def create_project_notifier(
     request: ApiRequest, desk: NamedDependency[Desk], project_id: ProjectId, data: JSONBody[CreateNotifier]
 ) -> Response[NewNotifierAnswer]:
     """Have somebody told of what happens in a project; a webhook's signing secret is shown in this answer only."""
-    return await _create(request, desk, data, project_id)
+    return await desk.act(
+        request,
+        lambda unit: add_notifier(unit, desk, data, project_id),
+        status=201,
+        location="/notifiers",
+        shown_once="secret",
+    )
 
 
 @get("/notifiers", tags=TAGS, opt=ADMIN)
@@ -131,9 +143,8 @@ async def retry_notice(
     )
 
 
-async def _create(
-    request: ApiRequest, desk: Desk, data: CreateNotifier, project_id: int | None
-) -> Response[NewNotifierAnswer]:
+def add_notifier(unit: Unit, desk: Desk, data: CreateNotifier, project_id: int | None) -> NewNotifierAnswer:
+    """Have somebody told of a project, or of all; the answer is the only place that has the signing secret."""
     try:
         host = shown_host(data.url, allow_http=desk.settings.is_local)
     except ValueError as error:
@@ -142,25 +153,21 @@ async def _create(
     context = notices.notifier_seal_context(key)
     secret = new_signing_secret()
     signs = data.kind is NotifierKind.WEBHOOK
-
-    def verb(unit: Unit) -> NewNotifierAnswer:
-        wanted = Notifier(
-            id=0,
-            project_id=project_id,
-            kind=data.kind,
-            key=key,
-            host=host,
-            url=desk.vault.seal(data.url, context),
-            secret=desk.vault.seal(secret, context) if signs else None,
-            events=tuple(dict.fromkeys(data.events)),
-            failures=0,
-            failing_since=None,
-            created_at=unit.now,
-            disabled_at=None,
-        )
-        return telling.new_notifier(notices.add_notifier(unit, wanted), secret if signs else None)
-
-    return await desk.act(request, verb, status=201, location="/notifiers", shown_once="secret")
+    wanted = Notifier(
+        id=0,
+        project_id=project_id,
+        kind=data.kind,
+        key=key,
+        host=host,
+        url=desk.vault.seal(data.url, context),
+        secret=desk.vault.seal(secret, context) if signs else None,
+        events=tuple(dict.fromkeys(data.events)),
+        failures=0,
+        failing_since=None,
+        created_at=unit.now,
+        disabled_at=None,
+    )
+    return telling.new_notifier(notices.add_notifier(unit, wanted), secret if signs else None)
 
 
 ROUTES = [

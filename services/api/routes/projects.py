@@ -67,18 +67,9 @@ async def change_project(
 ) -> Response[ProjectAnswer]:
     """Change a project; running protocols keep the policy that they started with."""
     version = version_wanted(request, needed=True)
-    changes = set_fields(data)
-    if isinstance(data.ci_provider, str):
-        changes["ci_provider"] = Provider(data.ci_provider)
-    if isinstance(data.default_models, Models):
-        changes["default_models"] = data.default_models.chosen()
 
     def verb(unit: Unit) -> ProjectAnswer:
-        if isinstance(data.policy, PolicyChanges):
-            present = find.project(unit.tx, unit.caller.project_id, project_id).policy
-            changes["policy"] = merged(present, data.policy.changes())
-        changed = projects.change_project(unit, project_id, version, changes, **_where(desk.settings))
-        return showing.project(unit.tx, changed)
+        return showing.project(unit.tx, change(unit, project_id, version, data, desk.settings))
 
     return await desk.act(request, verb)
 
@@ -121,6 +112,19 @@ def register(unit: Unit, data: CreateProject, settings: Settings) -> Project:
         policy=merged(Policy(), data.policy.changes()),
         **_where(settings),
     )
+
+
+def change(unit: Unit, project_id: int, version: int | None, data: ChangeProject, settings: Settings) -> Project:
+    """Change what was named, of the version that the caller has read; None takes any."""
+    changes = set_fields(data)
+    if isinstance(data.ci_provider, str):
+        changes["ci_provider"] = Provider(data.ci_provider)
+    if isinstance(data.default_models, Models):
+        changes["default_models"] = data.default_models.chosen()
+    if isinstance(data.policy, PolicyChanges):
+        present = find.project(unit.tx, unit.caller.project_id, project_id).policy
+        changes["policy"] = merged(present, data.policy.changes())
+    return projects.change_project(unit, project_id, version, changes, **_where(settings))
 
 
 def _where(settings: Settings) -> dict[str, Any]:
