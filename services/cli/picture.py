@@ -1,8 +1,5 @@
 """The picture of a run: its plan, its steps, what the agent does, and how far it is."""
 
-import contextlib
-import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -15,7 +12,7 @@ from rich.tree import Tree
 from services.cli.text import commit, lasted, line, span, status, tokens
 from shared.schemas.answers import AttemptAnswer, EventAnswer, ProtocolAnswer, StepAnswer
 from shared.schemas.statuses import AttemptState, Phase, ProtocolStatus, StepStatus
-from shared.schemas.transcript import Item
+from shared.schemas.transcript import Item, spoken
 
 _MARKS = {"completed": ("✔", "green"), "failed": ("✘", "red"), "cancelled": ("–", "dim"), "needs_qa": ("•", "yellow")}
 _LIVE = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.BACKOFF, Phase.PARKED, Phase.QA_QUEUED, Phase.QA_RUNNING})
@@ -31,7 +28,6 @@ _SAID = {
 }
 _LINE_CHARS = 200
 _BAR = 20
-_WORKTREE = re.compile(r"^/.*?/worktrees/[0-9]+/[^/]+/")
 # One for all frames, so that it turns.
 _SPINNER = Spinner("dots", style="cyan")
 
@@ -136,34 +132,6 @@ def said(item: Item) -> Text:
     text = spoken(item)
     outcome = f"  → exit code {item.exit_code}" if item.exit_code else ""
     return Text(f"{mark} {line(text)[:_LINE_CHARS]}{outcome}", style=style, no_wrap=True, overflow="ellipsis")
-
-
-def spoken(item: Item) -> str:
-    """What an agent did, without what only machines need: the shell around a command, the worktree before a path, the
-    form of an answer.
-    """
-    if item.files:
-        return ", ".join(_WORKTREE.sub("", path) for _, path in item.files)
-    if item.kind == "command":
-        return _without_shell(item.text)
-    if item.kind == "message" and item.text.startswith("{"):
-        with contextlib.suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(item.text, type=_Answer).summary
-    return item.text
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    summary: str
-
-
-def _without_shell(command: str) -> str:
-    with contextlib.suppress(ValueError):
-        match shlex.split(command):
-            case [shell, "-c" | "-lc", script] if shell.endswith("sh"):
-                return script
-            case _:
-                pass
-    return command
 
 
 def told(event: EventAnswer, steps: Mapping[int, StepAnswer]) -> Text:

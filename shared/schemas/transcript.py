@@ -1,5 +1,8 @@
 """The place for what people are shown of an agent's work: Codex's event lines, one item each (pure)."""
 
+import contextlib
+import re
+import shlex
 from typing import Final, Literal
 
 import msgspec
@@ -7,6 +10,9 @@ import msgspec
 from shared.schemas import codex_events as codex
 
 MAX_TEXT: Final = 20_000
+# A longer command is shown with its shell, because taking it apart takes its time.
+_MAX_PARTED: Final = 8_000
+_WORKTREE: Final = re.compile(r"^/.*?/(?:worktrees/[0-9]+/[^/]+|qa/[0-9]+)/")
 
 Kind = Literal["thread", "message", "reasoning", "command", "patch", "search", "tool", "warning", "error", "tokens"]
 
@@ -77,6 +83,40 @@ def _done(item: codex.Item, place: int) -> Item | None:
             return Item(place=place, kind="warning", text=_cut(message))
         case codex.OtherItem():
             return None
+
+
+def spoken(item: Item) -> str:
+    """What an agent did, without what only machines need: the shell around a command, the worktree before a path, the
+    form of an answer.
+    """
+    if item.files:
+        return ", ".join(path_in_worktree(path) for _, path in item.files)
+    if item.kind == "command":
+        return script_of(item.text)
+    if item.kind == "message" and item.text.startswith("{"):
+        with contextlib.suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(item.text, type=_Answer).summary
+    return item.text
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    summary: str
+
+
+def path_in_worktree(path: str) -> str:
+    """A path that an agent names, as its repository has it."""
+    return _WORKTREE.sub("", path)
+
+
+def script_of(command: str) -> str:
+    """A command without the shell that Codex gives it to."""
+    with contextlib.suppress(ValueError):
+        match shlex.split(command) if len(command) <= _MAX_PARTED else ():
+            case [shell, "-c" | "-lc", script] if shell.endswith("sh"):
+                return script
+            case _:
+                pass
+    return command
 
 
 def _cut(text: str) -> str:

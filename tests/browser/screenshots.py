@@ -150,7 +150,9 @@ async def photograph(browser: Browser, world: World, view: str, places: dict[str
         for name, path in places.items():
             await visitor.go(path)
             if name == "home":
-                await expect(visitor.page.locator("#running .says").first).not_to_have_text("…")
+                await expect(visitor.page.locator("#running .says").first).not_to_have_text(
+                    "…", timeout=1000 * PATIENCE_S
+                )
             await visitor.page.screenshot(path=folder / f"{name}-{view}.png", full_page=True)
 
 

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.picture import said, spoken
 from services.cli.text import block, line, span
 from shared.schemas.reports import Usage
 from shared.schemas.statuses import JobKind
-from shared.schemas.transcript import Item
 from shared.workflow.jobs import note_attempt
 from tests.api.house import ADMIN, WORKER
 from tests.cli.served import SOON_S, Line
@@ -116,22 +114,6 @@ def test_hostile_words_are_told_and_do_nothing(cli: Line, name: str) -> None:
         told = cli.told(*words)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", told)
         assert "[red]x[/red] :smile:" in told
-
-
-@pytest.mark.parametrize(
-    ("item", "text"),
-    [
-        (Item(place=0, kind="command", text="/bin/bash -lc 'make test'"), "make test"),
-        (Item(place=0, kind="command", text="/bin/bash -c ls -l"), "/bin/bash -c ls -l"),
-        (Item(place=0, kind="command", text="echo 'open"), "echo 'open"),
-        (Item(place=0, kind="patch", files=(("update", "/srv/w/worktrees/3/0001-x/src/a.py"),)), "src/a.py"),
-        (Item(place=0, kind="message", text='{"summary":"All is well.","verdict":"pass"}'), "All is well."),
-        (Item(place=0, kind="message", text='{"other":1}'), '{"other":1}'),
-    ],
-)
-def test_what_only_machines_need_is_left_out_of_a_line(item: Item, text: str) -> None:
-    assert spoken(item) == text
-    assert text in said(item).plain
 
 
 def test_texts_are_one_line_or_keep_their_lines() -> None:

@@ -133,6 +133,7 @@ class Pages:
             count=text.count,
             duration=text.duration,
             markdown=text.markdown,
+            inline=text.inline,
             words=text.words,
         )
         tests: dict[str, Any] = jinja.tests

@@ -19,6 +19,7 @@ _SAFE_SCHEME = re.compile(r"^(https?|mailto)$", re.IGNORECASE)
 _SCHEME = re.compile(r"^\s*([^/?#]*?):")
 # A longer text is cut before it is drawn as Markdown.
 MAX_MARKDOWN: Final = 200_000
+MAX_INLINE: Final = 4_000
 _HEADINGS_DOWN: Final = 2
 _DEEPEST_HEADING: Final = 6
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -58,6 +59,11 @@ def markdown(text: str | None) -> Markup:
     if len(shown) > MAX_MARKDOWN:
         shown = f"{shown[:MAX_MARKDOWN]}\n\n… {len(shown) - MAX_MARKDOWN} characters are left out here."
     return Markup(_MARKDOWN.render(shown))  # noqa: S704  the renderer escapes; `html` is off
+
+
+def inline(text: str | None) -> Markup:
+    """A line or two of Markdown as HTML: what `markdown` does with the inside of a paragraph."""
+    return Markup(_MARKDOWN.renderInline(visible(text or "")[:MAX_INLINE]))  # noqa: S704  likewise
 
 
 def _image(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:

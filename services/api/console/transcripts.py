@@ -13,7 +13,7 @@ from services.api.attempt_files import Part, read_bytes, read_part
 from services.api.console.sentences import pretty
 from services.api.console.text import markdown
 from shared.schemas.codex_events import Usage
-from shared.schemas.transcript import Item, read_items
+from shared.schemas.transcript import Item, path_in_worktree, read_items, script_of
 
 WINDOW: Final = 2_097_152
 # A line that is longer than this is passed over.
@@ -98,6 +98,8 @@ def _entry(item: Item) -> Entry:
     text, data, said = plain(item.text), "", Markup("")
     if item.kind == "message":
         text, data = _answer(text)
+    if item.kind == "command":
+        text = script_of(text)
     if item.kind in {"message", "reasoning"} and len(text) <= MAX_DRAWN:
         said = markdown(text)
     return Entry(
@@ -108,7 +110,7 @@ def _entry(item: Item) -> Entry:
         data=data,
         output=plain(item.output),
         exit_code=item.exit_code,
-        files=item.files,
+        files=[(kind, path_in_worktree(path)) for kind, path in item.files],
         tokens=item.tokens,
         live=item.live,
     )

@@ -55,6 +55,7 @@ HOSTILE = [
 @pytest.mark.parametrize("written", HOSTILE)
 def test_hostile_markdown_is_inert(written: str) -> None:
     held(text.markdown(written))
+    held(text.inline(written))
 
 
 @given(
@@ -63,7 +64,9 @@ def test_hostile_markdown_is_inert(written: str) -> None:
     )
 )
 def test_no_mixture_of_hostile_markdown_does_anything(parts: list[str]) -> None:
-    held(text.markdown("".join(parts)))
+    written = "".join(parts)
+    held(text.markdown(written))
+    held(text.inline(written))
 
 
 def held(html: str) -> None:
@@ -91,6 +94,10 @@ def test_markdown_is_drawn_below_our_own_headings() -> None:
     assert "<h3>Plan</h3>" in html
     assert '<a href="https://a.example/x?y=1" rel="noopener noreferrer">two</a>' in html
     assert "<s>no</s>" in html
+
+
+def test_a_line_of_markdown_is_no_paragraph() -> None:
+    assert text.inline("`split` *rounds*") == "<code>split</code> <em>rounds</em>"
 
 
 def test_a_picture_is_named_and_not_fetched() -> None:

@@ -20,7 +20,7 @@ from services.api.desk import LAST_ID, Desk
 from shared.repository import deliveries, overview, projects
 from shared.repository.database import Row, Tx
 from shared.schemas.steering import Resolve
-from shared.schemas.transcript import Item, read_item
+from shared.schemas.transcript import Item, read_item, spoken
 from shared.workflow import answering, attention
 from shared.workflow.answering import Given
 from shared.workflow.unit import Rules, Unit
@@ -102,11 +102,9 @@ def _last_word(workspaces: Path, directory: str | None) -> str:
 def _in_words(item: Item) -> str:
     match item.kind:
         case "command":
-            return f"$ {_first_line(item.text)}"
-        case "patch":
-            return ", ".join(f"{kind} {path}" for kind, path in item.files[:3])
-        case "message" | "reasoning" | "search" | "tool" | "warning" | "error":
-            return _first_line(item.text)
+            return f"$ {_first_line(spoken(item))}"
+        case "patch" | "message" | "reasoning" | "search" | "tool" | "warning" | "error":
+            return _first_line(spoken(item))
         case _:
             return ""
 
