@@ -322,7 +322,6 @@ class EventType(StrEnum):
     MANUAL_APPROVAL = "manual_approval"
     CI_FAILED = "ci_failed"
     CI_RECOVERED = "ci_recovered"
-    THREAD_STARTED = "thread_started"
     JOB_RETRY_SCHEDULED = "job_retry_scheduled"
     JOB_FAILED = "job_failed"
     JOB_LOST = "job_lost"

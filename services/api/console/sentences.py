@@ -67,7 +67,6 @@ SENTENCES: Final[Mapping[str, str]] = {
     _E.MANUAL_APPROVAL: "{step} was approved by a person.",
     _E.CI_FAILED: "The CI is red on the commit of {step}.",
     _E.CI_RECOVERED: "The CI is green again on the commit of {step}.",
-    _E.THREAD_STARTED: "The agent began a conversation.",
     _E.JOB_RETRY_SCHEDULED: "An attempt failed ({reason}); it is tried again in {delay}.",
     _E.JOB_FAILED: "A job failed for good: {reason}.",
     _E.JOB_LOST: "The worker of a job was lost.",

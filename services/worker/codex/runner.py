@@ -18,7 +18,7 @@ from services.worker.codex.record import Redact, RedactedLog, Story
 from services.worker.codex.request import CodexFailed, CodexRequest, CodexResult
 from shared.errors import Category
 from shared.failpoints import points
-from shared.schemas.codex_events import Event, LineSplitter, Unknown, Usage, parse_event
+from shared.schemas.codex_events import Event, LineSplitter, Unknown, parse_event
 
 OnEvent = Callable[[Event], Awaitable[None]]
 
@@ -85,24 +85,6 @@ async def run_codex(
     if failure is not None:
         raise CodexFailed(failure.category, redact(failure.message), result)
     return result
-
-
-def recall_run(attempt_dir: Path, usage_before: Usage, redact: Redact = str) -> CodexResult | None:
-    """Return the result of a run that ended well while nobody was left to take it, from what was kept of it.
-
-    None for every other: one that failed, was ended by somebody, or of which too little was kept.
-    """
-    files = AttemptFiles(attempt_dir)
-    exited = _read_exit(files.exit)
-    if exited is None or exited.why != "ended" or not files.events.is_file():
-        return None
-    story = Story(None)
-    with files.events.open("rb") as lines:
-        for line in lines:
-            story.add(parse_event(line))
-    if classify(story.ending(exited.rc, None, "")) is not None:
-        return None
-    return story.result(exited.rc, exited.duration_s, usage_before, "", redact)
 
 
 @asynccontextmanager

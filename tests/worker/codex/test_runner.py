@@ -13,7 +13,7 @@ from services.local.scripted_model import ScriptedModel
 from services.worker.codex.config import Mode, Sandbox
 from services.worker.codex.leftovers import RunMarker
 from services.worker.codex.request import CodexFailed
-from services.worker.codex.runner import recall_run, run_codex
+from services.worker.codex.runner import run_codex
 from shared.errors import Category, JobError
 from shared.schemas.codex_events import CommandExecution, ItemStarted, ThreadStarted, Unknown, Usage
 from tests.waiting import eventually
@@ -220,7 +220,7 @@ _WORKER = """
 import asyncio, json, sys
 from pathlib import Path
 from tests.worker.codex.ground import Ground, Heard
-from services.worker.codex.runner import recall_run, run_codex
+from services.worker.codex.runner import run_codex
 
 async def main(root):
     ground = Ground.__new__(Ground)
@@ -285,33 +285,6 @@ async def test_a_run_whose_supervisor_is_killed_is_lost_at_once_and_leaves_nobod
         await asyncio.wait_for(running, 10)
     assert caught.value.category is Category.LOST
     assert not [name for name, pid in pids.items() if alive(pid)]
-
-
-async def test_a_result_that_nobody_took_is_found_again(ground: Ground, heard: Heard) -> None:
-    async with ScriptedModel(script(CHANGE, DONE)) as model:
-        request = ground.request(model.base_url)
-        result = await run_codex(request, on_event=heard)
-    recalled = recall_run(request.attempt_dir, Usage())
-    assert recalled is not None
-    assert (recalled.message, recalled.usage, recalled.thread_id) == (result.message, result.usage, result.thread_id)
-
-
-@pytest.mark.parametrize("spoil", ["exit.json", "events.jsonl"])
-async def test_a_result_of_which_too_little_was_kept_is_none(ground: Ground, heard: Heard, spoil: str) -> None:
-    request = ground.request(binary=ground.fake("garbage"))
-    await run_codex(request, on_event=heard)
-    assert recall_run(request.attempt_dir, Usage()) is not None
-    (request.attempt_dir / spoil).write_bytes((request.attempt_dir / spoil).read_bytes()[:60])
-    assert recall_run(request.attempt_dir, Usage()) is None
-    (request.attempt_dir / spoil).unlink()
-    assert recall_run(request.attempt_dir, Usage()) is None
-
-
-async def test_a_run_that_failed_is_never_found_again_as_a_result(ground: Ground, heard: Heard) -> None:
-    request = ground.request(binary=ground.fake("panic"))
-    with pytest.raises(CodexFailed):
-        await run_codex(request, on_event=heard)
-    assert recall_run(request.attempt_dir, Usage()) is None
 
 
 async def test_a_run_that_failed_still_tells_what_it_used(ground: Ground, heard: Heard) -> None:
