@@ -74,6 +74,12 @@ def names(tx: Tx, project_ids: Iterable[int]) -> dict[int, str]:
     return {row["id"]: row["name"] for row in rows}
 
 
+def by_name(tx: Tx, only: int | None, *, limit: int) -> list[tuple[int, str]]:
+    """The first projects by their names, each with its id."""
+    rows = tx.rows("SELECT id, name FROM projects WHERE ?1 IS NULL OR id = ?1 ORDER BY name LIMIT ?2", (only, limit))
+    return [(row["id"], row["name"]) for row in rows]
+
+
 def save(tx: Tx, project: Project) -> Project | None:
     """Write the changeable columns if nobody changed the row meanwhile; gives the new row, None when stale."""
     changed = tx.run(

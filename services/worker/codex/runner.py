@@ -39,7 +39,6 @@ class _Exit(msgspec.Struct, frozen=True):
 
     rc: int
     why: str
-    duration_s: float
 
 
 @points

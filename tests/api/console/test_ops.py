@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.api.console.charts import OTHERS, RANGES, Range, Series, chart, parts, spread
+from services.api.console.filters import MOST_OFFERED
 from services.api.console.hearing import pretty
 from services.api.console.routes.service import shown_settings
 from shared.errors import Category
@@ -62,6 +63,26 @@ async def test_deliveries_are_narrowed_and_turned_over(inside: Window, house: Ho
     page = await text_of(inside, "/console/deliveries?status=failed&provider=github&event=push&project_id=")
     assert re.findall(r'id="delivery-(\d+)"', page) == [str(failed)]
     assert "No delivery fits" in await text_of(inside, "/console/deliveries?provider=gitlab")
+
+
+@pytest.mark.parametrize("path", ["/console/deliveries", "/console/queue"])
+async def test_one_of_several_projects_is_chosen_by_its_name_and_of_many_by_its_number(
+    inside: Window, house: House, path: str
+) -> None:
+    first = await house.project("one")
+    assert 'name="project_id"' not in await text_of(inside, path)
+    second = await house.project("two")
+    page = await text_of(inside, f"{path}?project_id={second}")
+    assert f'<option value="{first}">one</option><option value="{second}" selected>two</option>' in page
+
+    def more(tx: Tx) -> None:
+        (copied,) = tx.rows("SELECT * FROM projects WHERE id = ?", (first,))
+        for number in range(MOST_OFFERED):
+            copy = {**dict(copied), "id": None, "name": f"copy {number}"}
+            tx.run(f"INSERT INTO projects VALUES ({', '.join('?' * len(copy))})", tuple(copy.values()))
+
+    await house.database.write(more)
+    assert '<input id="by-project_id"' in await text_of(inside, path)
 
 
 @pytest.mark.parametrize(

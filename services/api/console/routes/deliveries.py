@@ -10,7 +10,7 @@ from litestar.params import FromQuery
 from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.console import hearing
-from services.api.console.filters import choice, number, query
+from services.api.console.filters import choice, number, offered, query
 from services.api.console.pages import ROOT, Page, Pages, live
 from services.api.desk import LAST_ID, Desk
 from services.api.params import DeliveryId
@@ -58,6 +58,7 @@ async def list_deliveries(  # noqa: PLR0917  Litestar passes by name
             "deliveries": [showing.delivery(each) for each in rows],
             "labels": labels(tx, {each.project_id for each in rows}, {each.protocol_id for each in rows}, ()),
             "filters": narrowed,
+            "projects": offered(tx, scope),
             "older": f"{ROOT}/deliveries{query(**narrowed, before=rows[-1].id)}" if more else None,
             "live": live(tx),
         }

@@ -9,7 +9,7 @@ from litestar.params import FromQuery
 
 from services.api import showing
 from services.api.auth import ApiRequest
-from services.api.console.filters import choice, number, query
+from services.api.console.filters import choice, number, offered, query
 from services.api.console.pages import ROOT, Page, Pages, live
 from services.api.console.text import words
 from services.api.desk import LAST_ID, Desk
@@ -72,6 +72,7 @@ async def show_queue(  # noqa: PLR0917  Litestar passes by name
                 {job.step_id for job in rows},
             ),
             "filters": narrowed,
+            "projects": offered(tx, scope),
             "older": f"{ROOT}/queue{query(**narrowed, before=rows[-1].id)}" if more else None,
             "live": live(tx),
         }
