@@ -86,11 +86,8 @@ class Tx:
 
 def as_record(record: type[R], row: Row) -> R:
     """A row as its frozen record; columns that hold JSON are decoded, columns that the record lacks are left out."""
-    decoded = {
-        name: msgspec.json.decode(value) if name in _JSON_COLUMNS and value is not None else value
-        for name, value in row.items()
-    }
-    return msgspec.convert(decoded, record)
+    decoded = {name: msgspec.json.decode(text) for name in _JSON_COLUMNS if (text := row.get(name)) is not None}
+    return msgspec.convert(row | decoded if decoded else row, record)
 
 
 def as_json(value: object) -> str:

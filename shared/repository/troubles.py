@@ -21,9 +21,9 @@ def failed_setups(tx: Tx, project_id: int | None) -> Sequence[Row]:
 
 
 def failed_deliveries(tx: Tx, project_id: int | None) -> Sequence[Row]:
-    """The newest deliveries that could not be applied lately: id, project_id, event, provider, reason, applied_at."""
+    """The newest deliveries that could not be applied lately: id, project_id, event, provider, reason, failed_at."""
     return tx.rows(
-        "SELECT id, project_id, event, provider, reason, applied_at FROM deliveries"
+        "SELECT id, project_id, event, provider, reason, coalesce(applied_at, received_at) AS failed_at FROM deliveries"
         " WHERE status = 'failed' AND received_at > ?2 AND (?1 IS NULL OR project_id = ?1) ORDER BY id DESC LIMIT ?3",
         (project_id, tx.now - DELIVERY_MS, MOST_DELIVERIES),
     )

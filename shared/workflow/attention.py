@@ -39,7 +39,7 @@ def waiting(tx: Tx, scope: int | None, rules: Rules, project_id: int | None = No
     only = find.narrowed(tx, scope, project_id)
     found = [
         Found(each.id, each.place, protocol_id=situation.protocol.id)
-        for situation in _situations(tx, situations.unfinished(tx, only), rules)
+        for situation in _candidates(tx, only, rules)
         for each in sketches(situation)
     ]
     more = beside(tx, only) + ([*held(tx), *_unreachable(tx)] if only is None else [])
@@ -63,8 +63,16 @@ def of_protocol(tx: Tx, protocol_id: int, rules: Rules) -> list[Item]:
     return items(explaining.situation_of(tx, protocol_id, rules))
 
 
-def _situations(tx: Tx, ids: Iterable[int], rules: Rules) -> list[Situation]:
-    return situations.load(tx, ids, credential=rules.credential, project_limit=rules.project_concurrency)
+def _candidates(tx: Tx, project_id: int | None, rules: Rules) -> list[Situation]:
+    """The situations that may have something for a person, each with as many steps as decide about that."""
+    found = situations.candidates(tx, project_id)
+    whole = [run for run, idle in found.items() if idle]
+    return _situations(tx, found, rules, whole=whole)
+
+
+def _situations(tx: Tx, ids: Iterable[int], rules: Rules, whole: Iterable[int] | None = None) -> list[Situation]:
+    limit = rules.project_concurrency
+    return situations.load(tx, ids, credential=rules.credential, project_limit=limit, whole=whole)
 
 
 def beside(tx: Tx, project_id: int | None) -> list[Item]:
@@ -91,7 +99,7 @@ def beside(tx: Tx, project_id: int | None) -> list[Item]:
             project_id=row["project_id"],
             title=f"A delivery of {row['provider']} could not be applied",
             because="What the forge said had no effect. Mend what the reason names, then apply the delivery again.",
-            since=row["applied_at"],
+            since=row["failed_at"],
             evidence=(Evidence(f"Delivery {row['id']} ({row['event']}): {(row['reason'] or '')[:SHOWN_CHARS]}"),),
             ways=(Way("replay", "Apply it again"),),
         )

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant
 
 from shared.errors import Category, Refusal
+from shared.repository import situations
 from shared.repository.database import Tx
 from shared.schemas.awaited import Kind
 from shared.schemas.reports import Failed
 from shared.schemas.statuses import DeliveryStatus, JobKind, Provider
-from shared.states.attention import Item
+from shared.states.attention import Item, sketches
 from shared.workflow import answering, attention
 from shared.workflow import protocols as run_verbs
 from shared.workflow import steps as step_verbs
@@ -203,6 +204,16 @@ def test_a_short_hold_is_no_persons_business():
     assert waiting(ground) == []
 
 
+def test_a_delivery_that_failed_at_a_time_that_nobody_noted_waits_since_it_came():
+    ground = ForgeGround()
+    a_delivery(ground)
+    came = ground.now
+    ground.wait(7)
+    ground.sql("UPDATE deliveries SET applied_at = NULL, project_id = NULL RETURNING id")
+    (item,) = waiting(ground)
+    assert (item.kind, item.since) == (Kind.DELIVERY_FAILED, came)
+
+
 class Attended(Traces):
     @invariant()
     def every_answer_that_is_offered_works(self):
@@ -219,6 +230,16 @@ class Attended(Traces):
                     raise AssertionError(f"{item.id} {way.action}: {error}") from error
                 finally:
                     self.ground.connection.execute("ROLLBACK")
+
+    @invariant()
+    def what_is_not_looked_at_has_nothing_for_a_person(self):
+        tx, rules = self.ground.tx, self.ground.rules
+        limit = rules.project_concurrency
+        ids = [row["id"] for row in self.ground.sql("SELECT id FROM protocol_runs")]
+        everything = situations.load(tx, ids, credential=rules.credential, project_limit=limit)
+        known = {(each.id, each.place) for situation in everything for each in sketches(situation)}
+        found = {(each.id, each.place) for each in attention.waiting(tx, None, rules) if each.protocol_id}
+        assert found == known
 
     @invariant()
     def nothing_is_listed_twice(self):
