@@ -7,7 +7,6 @@ import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from services.api.desk import changes_between_versions
 from shared.errors import (
     Conflict,
     Forbidden,
@@ -115,7 +114,7 @@ def _complete_operation(operation: Doc, method: str, path: str, handler: HTTPRou
     if any(parameter["name"] == "cursor" for parameter in parameters):
         success["headers"]["Link"] = LINK
     _describe_body(operation, handler)
-    _describe_success(success, responses, method)
+    _describe_success(success)
     operation["responses"] = dict(sorted(responses.items()))
 
 
@@ -144,16 +143,13 @@ def _describe_body(operation: Doc, handler: HTTPRouteHandler) -> None:
     }
 
 
-def _describe_success(success: Doc, responses: Doc, method: str) -> None:
-    """The headers of versioned things; a GET of one may be answered 304."""
+def _describe_success(success: Doc) -> None:
+    """The header of versioned things."""
     schemas = [content.get("schema", {}) for content in success.get("content", {}).values()]
     name = next((schema["$ref"].rpartition("/")[2] for schema in schemas if "$ref" in schema), "")
     kind: type[answers.Answer] = getattr(answers, name, answers.Answer)
-    if "version" not in kind.__struct_fields__:
-        return
-    success["headers"]["ETag"] = ETAG
-    if method == "get" and not changes_between_versions(kind):
-        responses["304"] = {"description": "You have this version already (If-None-Match).", "headers": {"ETag": ETAG}}
+    if "version" in kind.__struct_fields__:
+        success["headers"]["ETag"] = ETAG
 
 
 def _refusals_of(operation: Doc, method: str, path: str, handler: HTTPRouteHandler) -> Iterator[type[Refusal]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.redaction import Redactor
-from shared.repository import attempts, deliveries, holds, jobs, projects, protocols
+from shared.repository import attempts, deliveries, holds, jobs, projects, protocols, standings
 from shared.repository.database import Row, Tx
 from shared.repository.holds import LINE
 from shared.schemas import answers, hook_answers
@@ -32,14 +32,11 @@ from shared.schemas.records import (
     Token,
 )
 from shared.schemas.statuses import DeliveryStatus, JobState
+from shared.states import doable
 from shared.states import job as job_table
-from shared.states import protocol as protocol_table
-from shared.states import step as step_table
 
 A = TypeVar("A", bound=Answer)
 
-_protocol_actions = cache(protocol_table.allowed_actions)
-_step_actions = cache(step_table.allowed_actions)
 _job_actions = cache(job_table.allowed_actions)
 
 # A longer body is not shown; the whole is in the database.
@@ -59,14 +56,23 @@ def project(tx: Tx, record: Project) -> answers.ProjectAnswer:
 
 
 def protocol(tx: Tx, record: Protocol) -> answers.ProtocolAnswer:
-    """A protocol run with the tokens that it has used."""
-    usage = answers.Usage(**attempts.usage_of_protocol(tx, record.id))
-    return shown(
-        answers.ProtocolAnswer,
-        record,
-        usage=usage,
-        allowed_actions=_protocol_actions(record.status, record.phase, record.reason),
-    )
+    """A protocol run with the tokens that it has used, and what can be done with it now."""
+    (found,) = some_protocols(tx, [record])
+    return found
+
+
+def some_protocols(tx: Tx, records: Sequence[Protocol]) -> list[answers.ProtocolAnswer]:
+    """The same of many: three statements for all of them."""
+    used = attempts.usage_of_protocols(tx, [each.id for each in records])
+    return [
+        shown(
+            answers.ProtocolAnswer,
+            each.protocol,
+            usage=answers.Usage(**used.get(each.protocol.id, {})),
+            allowed_actions=doable.of_protocol(each),
+        )
+        for each in standings.of(tx, records)
+    ]
 
 
 def plan(record: Plan) -> answers.PlanAnswer:
@@ -74,9 +80,16 @@ def plan(record: Plan) -> answers.PlanAnswer:
     return shown(answers.PlanAnswer, record)
 
 
-def step(record: StepRun) -> answers.StepAnswer:
-    """A step."""
-    return shown(answers.StepAnswer, record, allowed_actions=_step_actions(record.status, record.phase))
+def step(tx: Tx, record: StepRun) -> answers.StepAnswer:
+    """A step with what can be done with it now."""
+    (found,) = some_steps(tx, protocols.expect(tx, record.protocol_id), [record])
+    return found
+
+
+def some_steps(tx: Tx, owner: Protocol, records: Sequence[StepRun]) -> list[answers.StepAnswer]:
+    """The same of many steps of one protocol run."""
+    (standing,) = standings.of(tx, [owner])
+    return [shown(answers.StepAnswer, each, allowed_actions=doable.of_step(standing, each)) for each in records]
 
 
 def gate(record: Gate) -> answers.GateAnswer:

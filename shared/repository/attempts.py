@@ -147,16 +147,15 @@ def save(tx: Tx, attempt: Attempt) -> None:
     )
 
 
-def usage_of_protocol(tx: Tx, protocol_id: int) -> dict[str, int]:
-    """The tokens that a protocol has used so far, by kind of token."""
-    row = tx.row(
-        "SELECT coalesce(sum(input_tokens), 0) AS input_tokens,"
-        " coalesce(sum(cached_input_tokens), 0) AS cached_input_tokens,"
-        " coalesce(sum(output_tokens), 0) AS output_tokens,"
-        " coalesce(sum(reasoning_output_tokens), 0) AS reasoning_output_tokens FROM attempts WHERE protocol_id = ?",
-        (protocol_id,),
+def usage_of_protocols(tx: Tx, protocol_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """The tokens that protocols have used so far, by id and kind of token; what was never attempted is left out."""
+    rows = tx.rows(
+        "SELECT protocol_id, sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,"
+        " sum(output_tokens) AS output_tokens, sum(reasoning_output_tokens) AS reasoning_output_tokens"
+        " FROM attempts WHERE protocol_id IN (SELECT value FROM json_each(?)) GROUP BY protocol_id",
+        (as_json(list(protocol_ids)),),
     )
-    return dict(row) if row else {}
+    return {row.pop("protocol_id"): row for row in rows}
 
 
 def is_unsettled(tx: Tx, protocol_id: int, sha: str) -> bool:

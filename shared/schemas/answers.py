@@ -25,7 +25,7 @@ from shared.schemas.statuses import (
 )
 
 Time = Annotated[datetime, Meta(tz=True, description="UTC, RFC 3339.", examples=["2026-11-22T16:00:00.123Z"])]
-Actions = Annotated[tuple[str, ...], Meta(description="The actions that the status allows.")]
+Actions = Annotated[tuple[str, ...], Meta(description="The actions that would not be refused now.")]
 Version = Annotated[int, Meta(description="Grows by one with each change; the ETag.", examples=[3])]
 
 # The names of the wire, where they are longer than ours.

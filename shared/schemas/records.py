@@ -102,7 +102,17 @@ class Plan(Record, frozen=True):
     created_at: int
 
 
-class StepRun(Record, frozen=True, kw_only=True):
+class StepState(Record, frozen=True, kw_only=True):
+    """What of a step decides what may be done about it."""
+
+    id: int
+    step_index: int
+    depends_on: tuple[int, ...]
+    status: StepStatus = StepStatus.PENDING
+    phase: Phase | None = None
+
+
+class StepRun(StepState, frozen=True, kw_only=True):
     """One step of the plan.
 
     `start_sha` is the known point that the current execution starts from, `head_sha` the commit that it made.
@@ -111,17 +121,12 @@ class StepRun(Record, frozen=True, kw_only=True):
     that the last repair was for.
     """
 
-    id: int
     protocol_id: int
-    step_index: int
     step_name: str
     step_type: StepType
     file_name: str
     instructions: str
-    depends_on: tuple[int, ...]
     model: str | None = None
-    status: StepStatus = StepStatus.PENDING
-    phase: Phase | None = None
     reason: Reason | None = None
     summary: str | None = None
     feedback: str | None = None

@@ -1,15 +1,18 @@
 """What a protocol's status is when nothing but its plan and steps decides, and which step comes next."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
-from shared.schemas.records import StepRun
+from shared.schemas.records import StepState
 from shared.schemas.statuses import Phase, ProtocolStatus, Reason, StepStatus
+
+S = TypeVar("S", bound=StepState)
 
 # What only its own remedy or a person's word removes, whatever the steps say.
 HELD = frozenset({Reason.PUBLISH_FAILED, Reason.CI_REGRESSED, Reason.DIVERGED, Reason.PR_CLOSED})
 
 
-def standing_cause(reason: Reason | None, steps: Iterable[StepRun], *, planned: bool) -> Reason | None:
+def standing_cause(reason: Reason | None, steps: Iterable[StepState], *, planned: bool) -> Reason | None:
     """What blocks a protocol that was stopped for `reason`, as its steps are now; None when nothing does any more."""
     steps = tuple(steps)
     if reason in HELD or (reason is Reason.PLAN_FAILED and not planned):
@@ -22,7 +25,7 @@ def standing_cause(reason: Reason | None, steps: Iterable[StepRun], *, planned: 
 
 
 def resting_status(
-    steps: Iterable[StepRun], *, planned: bool, planning: bool, cause: Reason | None = None
+    steps: Iterable[StepState], *, planned: bool, planning: bool, cause: Reason | None = None
 ) -> ProtocolStatus:
     """The status that follows from the steps; `planned` tells of a finished plan, `planning` of an open plan job."""
     steps = tuple(steps)
@@ -40,35 +43,38 @@ def resting_status(
     return ProtocolStatus.PLANNED
 
 
-def next_step(steps: Iterable[StepRun], *, repair: bool = False) -> StepRun | None:
+def next_step(steps: Iterable[S], *, repair: bool = False) -> S | None:
     """The lowest step that could be run now: pending or failed, not queued, with its dependencies settled.
 
     With `repair` only failed ones count: the others wait until those are mended.
     """
     steps = sorted(steps, key=lambda step: step.step_index)
+    settled = {step.step_index for step in steps if step.status.settled}
     return next(
         (
             step
             for step in steps
             if startable(step)
-            and not missing_dependencies(step, steps)
+            and settled.issuperset(step.depends_on)
             and (not repair or step.status is StepStatus.FAILED)
         ),
         None,
     )
 
 
-def startable(step: StepRun) -> bool:
+def startable(step: StepState) -> bool:
     """Whether the step waits for somebody to start it."""
     return step.status is StepStatus.FAILED or (step.status is StepStatus.PENDING and step.phase is not Phase.QUEUED)
 
 
-def under_way(step: StepRun) -> bool:
+def under_way(step: StepState) -> bool:
     """Whether something works on the step, or it waits to be judged."""
     return step.status in {StepStatus.RUNNING, StepStatus.NEEDS_QA} or step.phase is Phase.QUEUED
 
 
-def missing_dependencies(step: StepRun, steps: Iterable[StepRun]) -> tuple[int, ...]:
+def missing_dependencies(step: StepState, steps: Iterable[StepState]) -> tuple[int, ...]:
     """The indices that `step` depends on and that are not settled."""
+    if not step.depends_on:
+        return ()
     settled = {other.step_index for other in steps if other.status.settled}
     return tuple(index for index in step.depends_on if index not in settled)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shared.schemas.awaited import Awaited
-from shared.schemas.records import Attempt, Gate, Hold, Job, Protocol, StepRun
+from shared.schemas.records import Attempt, Gate, Hold, Job, Protocol, StepRun, StepState
 from shared.schemas.statuses import (
     GateName,
     GateState,
@@ -45,26 +45,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
 
 
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """A protocol with all that decides how it goes on; of `steps` their texts and counters need not be there.
-
-    `gates` are those of its steps' present commits, `jobs` its open ones, `failed` its failed ones with the newest
-    first, `holds` those in force, `attempts` the live ones. `since` and `steps_since` tell since when the protocol and
-    each step by id have their status. `free_place` tells whether the project may run one more agent.
-    """
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """A protocol with what decides which actions its guards would let through; `jobs` are its open ones."""
 
     protocol: Protocol
-    now: int
-    steps: tuple[StepRun, ...] = ()
-    gates: tuple[Gate, ...] = ()
+    steps: tuple[StepState, ...] = ()
     jobs: tuple[Job, ...] = ()
-    failed: tuple[Job, ...] = ()
-    holds: tuple[Hold, ...] = ()
-    attempts: tuple[Attempt, ...] = ()
-    since: int | None = None
-    steps_since: Mapping[int, int] = {}
-    credential: str = "login"
-    free_place: bool = True
 
     def job(self, kind: JobKind, step_id: int | None = None) -> Job | None:
         """The open job of this kind that is not being cancelled, a running one first."""
@@ -74,6 +60,26 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
             if job.kind is kind and job.stop is not StopRequest.CANCEL and step_id in {None, job.step_id}
         ]
         return min(found, key=lambda job: (job.state is not JobState.RUNNING, job.id), default=None)
+
+
+class Situation(Standing, frozen=True, kw_only=True):
+    """A protocol with all that decides how it goes on; of `steps` their texts and counters need not be there.
+
+    `gates` are those of its steps' present commits, `failed` its failed jobs with the newest first, `holds` those in
+    force, `attempts` the live ones. `since` and `steps_since` tell since when the protocol and each step by id have
+    their status. `free_place` tells whether the project may run one more agent.
+    """
+
+    now: int
+    steps: tuple[StepRun, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    failed: tuple[Job, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    since: int | None = None
+    steps_since: Mapping[int, int] = {}
+    credential: str = "login"
+    free_place: bool = True
 
     def failure(self, kind: JobKind, step_id: int | None = None) -> Job | None:
         """The newest job of this kind that failed."""

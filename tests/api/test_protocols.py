@@ -172,3 +172,28 @@ async def test_each_status_change_is_told_with_its_time_in_utc(house: House, adm
     assert changes == [("pending", "planning"), ("planning", "planned")]
     assert all(each["created_at"].endswith("Z") for each in events)
     assert {each["protocol_name"] for each in events} == {"0001-add-a-dark-theme"}
+
+
+async def test_an_answer_allows_what_the_explanation_does_and_nothing_that_would_be_refused(
+    house: House, admin: httpx.AsyncClient
+) -> None:
+    project = await house.project()
+    idle, busy = await house.planned(project, "One", "Two"), await house.planned(project, "One", "Two")
+    first, _ = (await admin.get(f"/protocols/{busy}/steps")).json()
+    ran = (await admin.post(f"/steps/{first['id']}/actions/run")).json()
+    paused = (await admin.post(f"/protocols/{busy}/actions/pause")).json()
+    resumed = (await admin.post(f"/protocols/{busy}/actions/resume")).json()
+    assert ("run_next_step" in paused["allowed_actions"], "resume" in paused["allowed_actions"]) == (False, True)
+    listed = (await admin.get(f"/projects/{project}/protocols")).json()
+    assert [each["id"] for each in listed] == [idle, busy]
+    for run in listed:
+        told = (await admin.get(f"/protocols/{run['id']}/explain")).json()["actions"]
+        assert run["allowed_actions"] == told == (await admin.get(f"/protocols/{run['id']}")).json()["allowed_actions"]
+        assert ("run_next_step" in told) == (run["id"] == idle)
+        for step in (await admin.get(f"/protocols/{run['id']}/steps")).json():
+            told = (await admin.get(f"/steps/{step['id']}/explain")).json()["actions"]
+            assert step["allowed_actions"] == told
+            assert step["allowed_actions"] == (await admin.get(f"/steps/{step['id']}")).json()["allowed_actions"]
+            assert ("run" in told) == (run["id"] == idle)
+    assert resumed["allowed_actions"] == listed[1]["allowed_actions"]
+    assert "run" not in ran["allowed_actions"]

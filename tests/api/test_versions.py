@@ -1,4 +1,4 @@
-"""ETag, If-Match and If-None-Match: nobody overwrites what he has not seen."""
+"""ETag and If-Match: nobody overwrites what he has not seen."""
 
 import httpx
 import pytest
@@ -38,14 +38,18 @@ async def test_the_etag_is_the_version(house: House, admin: httpx.AsyncClient) -
     assert answer.headers["etag"] == f'"{answer.json()["version"]}"'
 
 
-async def test_who_has_the_version_already_is_not_sent_it_again(house: House, admin: httpx.AsyncClient) -> None:
-    _, step = await house.executed(await house.project())
-    path = f"/steps/{step}"
-    seen = (await admin.get(path)).headers["etag"]
-    same = await admin.get(path, headers={"if-none-match": seen})
-    assert (same.status_code, same.content) == (304, b"")
-    await admin.post(f"{path}/actions/run_qa", headers={"if-match": seen})
-    assert (await admin.get(path, headers={"if-none-match": seen})).status_code == 200
+async def test_what_became_impossible_since_is_seen_though_the_version_is_the_same(
+    house: House, admin: httpx.AsyncClient
+) -> None:
+    protocol = await house.planned(await house.project(), "One", "Two")
+    first, second = (await admin.get(f"/protocols/{protocol}/steps")).json()
+    path = f"/steps/{second['id']}"
+    seen = await admin.get(path)
+    assert "run" in seen.json()["allowed_actions"]
+    await admin.post(f"/steps/{first['id']}/actions/run")
+    now = await admin.get(path, headers={"if-none-match": seen.headers["etag"]})
+    assert (now.status_code, now.headers["etag"]) == (200, seen.headers["etag"])
+    assert "run" not in now.json()["allowed_actions"]
 
 
 async def test_tokens_used_since_are_seen_though_the_version_is_the_same(

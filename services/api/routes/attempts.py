@@ -98,7 +98,7 @@ async def read_attempt(
 ) -> Response[AttemptAnswer]:
     """Read one attempt."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.attempt(find.attempt(tx, scope, attempt_id)))
+    return await desk.show(lambda tx: showing.attempt(find.attempt(tx, scope, attempt_id)))
 
 
 @get("/attempts/{attempt_id:int}/log", tags=TAGS, media_type="text/plain")

@@ -29,9 +29,7 @@ async def explain_protocol(
 ) -> Response[ExplanationAnswer]:
     """Tell why a protocol run moves or does not, whom it waits for, and what can be done now."""
     scope, rules = request.user.project_id, desk.flow.rules
-    return await desk.show(
-        request, lambda tx: telling.explanation(explaining.of_protocol(tx, scope, protocol_id, rules))
-    )
+    return await desk.show(lambda tx: telling.explanation(explaining.of_protocol(tx, scope, protocol_id, rules)))
 
 
 @get("/steps/{step_id:int}/explain", tags=TAGS)
@@ -40,7 +38,7 @@ async def explain_step(
 ) -> Response[ExplanationAnswer]:
     """Tell why a step moves or does not, whom it waits for, and what can be done now."""
     scope, rules = request.user.project_id, desk.flow.rules
-    return await desk.show(request, lambda tx: telling.explanation(explaining.of_step(tx, scope, step_id, rules)))
+    return await desk.show(lambda tx: telling.explanation(explaining.of_step(tx, scope, step_id, rules)))
 
 
 @get("/attention", tags=TAGS)

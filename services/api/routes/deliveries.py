@@ -67,7 +67,7 @@ async def read_delivery(
 ) -> Response[DeliveryDetailAnswer]:
     """Read one delivery, with what it said and what became of it."""
     scope, redactor = request.user.project_id, Redactor(desk.settings.secrets())
-    return await desk.show(request, lambda tx: showing.delivery_detail(find.delivery(tx, scope, delivery_id), redactor))
+    return await desk.show(lambda tx: showing.delivery_detail(find.delivery(tx, scope, delivery_id), redactor))
 
 
 @post("/deliveries/{delivery_id:int}/actions/replay", tags=TAGS, status_code=202)

@@ -18,9 +18,9 @@ NOTHING, STOP = Nothing(), StopLine()
 
 
 @get("/line", tags=TAGS, opt=ADMIN)
-async def read_line(request: ApiRequest, desk: NamedDependency[Desk]) -> Response[LineAnswer]:
+async def read_line(desk: NamedDependency[Desk]) -> Response[LineAnswer]:
     """Tell whether jobs start, and what holds them up."""
-    return await desk.show(request, showing.line)
+    return await desk.show(showing.line)
 
 
 @post("/line/actions/stop", tags=TAGS, opt=ADMIN, status_code=200)

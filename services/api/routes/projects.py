@@ -58,7 +58,7 @@ async def read_project(
 ) -> Response[ProjectAnswer]:
     """Read one project."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.project(tx, find.project(tx, scope, project_id)))
+    return await desk.show(lambda tx: showing.project(tx, find.project(tx, scope, project_id)))
 
 
 @patch("/projects/{project_id:int}", tags=TAGS, opt={"admin": True, "if_match": "needed"})

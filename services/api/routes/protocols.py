@@ -74,7 +74,7 @@ async def list_protocols(
 
     def read(tx: Tx) -> list[ProtocolAnswer]:
         find.project(tx, scope, project_id)
-        return [showing.protocol(tx, each) for each in table.page(tx, project_id, after=after, limit=limit + 1)]
+        return showing.some_protocols(tx, table.page(tx, project_id, after=after, limit=limit + 1))
 
     return await desk.list(request, page, read)
 
@@ -85,7 +85,7 @@ async def read_protocol(
 ) -> Response[ProtocolAnswer]:
     """Read one protocol run, with the tokens that it has used."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.protocol(tx, find.protocol(tx, scope, protocol_id)))
+    return await desk.show(lambda tx: showing.protocol(tx, find.protocol(tx, scope, protocol_id)))
 
 
 @get("/protocols/{protocol_id:int}/plan", tags=TAGS)
@@ -102,7 +102,7 @@ async def read_plan(
             raise NotFound(f"Protocol {protocol.protocol_name} has no such plan.", status_now=protocol.status)
         return showing.plan(plan)
 
-    return await desk.show(request, read)
+    return await desk.show(read)
 
 
 @post(f"{ACTIONS}/start", tags=TAGS, opt=VERSIONED, status_code=202)
@@ -212,9 +212,11 @@ async def run_next_step(
 ) -> Response[StepAnswer]:
     """Queue the lowest step that waits for its start; the answer is that step. If-Match is the protocol's ETag."""
     version = version_wanted(request)
-    return await desk.act(
-        request, lambda unit: showing.step(protocols.run_next_step(unit, protocol_id, version=version)), status=202
-    )
+
+    def verb(unit: Unit) -> StepAnswer:
+        return showing.step(unit.tx, protocols.run_next_step(unit, protocol_id, version=version))
+
+    return await desk.act(request, verb, status=202)
 
 
 @post(f"{ACTIONS}/retry_latest", tags=TAGS, opt=VERSIONED, status_code=202)
@@ -226,9 +228,11 @@ async def retry_latest(
 ) -> Response[StepAnswer]:
     """Queue the failed step that the others wait for; the answer is that step. If-Match is the protocol's ETag."""
     version = version_wanted(request)
-    return await desk.act(
-        request, lambda unit: showing.step(protocols.retry_latest(unit, protocol_id, version=version)), status=202
-    )
+
+    def verb(unit: Unit) -> StepAnswer:
+        return showing.step(unit.tx, protocols.retry_latest(unit, protocol_id, version=version))
+
+    return await desk.act(request, verb, status=202)
 
 
 @post(f"{ACTIONS}/open_pr", tags=TAGS, opt=VERSIONED, status_code=202)

@@ -29,7 +29,7 @@ Type = Annotated[JobKind | None, QueryParameter(description="Only those of this 
 async def read_queues(request: ApiRequest, desk: NamedDependency[Desk]) -> Response[QueuesAnswer]:
     """Count the jobs by type and status, and tell what holds them up."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.queues(table.counts(tx, scope), holds.in_force(tx)))
+    return await desk.show(lambda tx: showing.queues(table.counts(tx, scope), holds.in_force(tx)))
 
 
 @get("/queues/jobs", tags=TAGS)
@@ -67,7 +67,7 @@ async def list_jobs(
 async def read_job(request: ApiRequest, desk: NamedDependency[Desk], job_id: JobId) -> Response[JobAnswer]:
     """Read one job."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.job(find.job(tx, scope, job_id)))
+    return await desk.show(lambda tx: showing.job(find.job(tx, scope, job_id)))
 
 
 @post("/queues/jobs/{job_id:int}/actions/cancel", tags=TAGS, status_code=200)

@@ -65,8 +65,8 @@ async def list_steps(
     after, scope = page.after(-1), request.user.project_id
 
     def read(tx: Tx) -> list[StepAnswer]:
-        find.protocol(tx, scope, protocol_id)
-        return [showing.step(step) for step in table.page(tx, protocol_id, after=after, limit=limit + 1)]
+        owner = find.protocol(tx, scope, protocol_id)
+        return showing.some_steps(tx, owner, table.page(tx, protocol_id, after=after, limit=limit + 1))
 
     return await desk.list(request, page, read)
 
@@ -75,7 +75,7 @@ async def list_steps(
 async def read_step(request: ApiRequest, desk: NamedDependency[Desk], step_id: StepId) -> Response[StepAnswer]:
     """Read one step."""
     scope = request.user.project_id
-    return await desk.show(request, lambda tx: showing.step(find.step(tx, scope, step_id)))
+    return await desk.show(lambda tx: showing.step(tx, find.step(tx, scope, step_id)))
 
 
 @get("/steps/{step_id:int}/gates", tags=TAGS)
@@ -187,7 +187,7 @@ async def _act(
     status: int = 200,
     location: str | None = None,
 ) -> Response[StepAnswer]:
-    return await desk.act(request, lambda unit: showing.step(verb(unit)), status=status, location=location)
+    return await desk.act(request, lambda unit: showing.step(unit.tx, verb(unit)), status=status, location=location)
 
 
 ROUTES = [add_step, list_steps, read_step, list_gates, run, run_qa, approve, reject, retry, skip, cancel]

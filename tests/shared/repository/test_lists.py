@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from shared.repository import attempts, deliveries, events, idempotency, jobs, projects, protocols, steps, tokens
+from shared.repository import (
+    attempts,
+    deliveries,
+    events,
+    idempotency,
+    jobs,
+    projects,
+    protocols,
+    standings,
+    steps,
+    tokens,
+)
 from shared.repository.database import Tx, _dict_row, _transact, sqlite3
 from shared.repository.migrations import apply_migrations
 from shared.schemas.statuses import Provider
@@ -84,6 +95,7 @@ LISTS: dict[str, Callable[[Tx], Any]] = {
     "protocols of a small project": lambda tx: protocols.page(tx, 2, after=0, limit=1),
     "a protocol by name": lambda tx: protocols.named(tx, 1, "p1"),
     "the last number": lambda tx: protocols.last_number(tx, 1),
+    "what fifty runs allow": lambda tx: standings.of(tx, protocols.page(tx, 1, after=0, limit=50)),
     "steps": lambda tx: steps.page(tx, 1, after=-1, limit=2),
     "gates of a commit": lambda tx: steps.gates(tx, 1, "a"),
     "gates of a step": lambda tx: steps.gates(tx, 1, None),

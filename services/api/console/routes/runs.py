@@ -173,7 +173,7 @@ def _timeline(tx: Tx, situation: Situation) -> dict[str, Any]:
 
     def row(step: StepRun) -> dict[str, Any]:
         return {
-            "step": showing.step(step),
+            "step": step,
             "work": work.get(step.id),
             "said": said.get(step.id),
             "gates": gates.get(step.id, ()),

@@ -39,7 +39,7 @@ async def show_step(
         names = {step_id: f"Step {record.step_index}"}
         return {
             "live": live(tx, protocol_run_id=record.protocol_id),
-            "step": showing.step(record),
+            "step": showing.step(tx, record),
             "names": {each.step_index: each for each in situation.steps if each.step_index in record.depends_on},
             "protocol": situation.protocol,
             "explained": telling.explanation(explain_step(situation, record)),
