@@ -7,12 +7,11 @@ from pathlib import Path
 from services.api.attempt_files import Part
 from shared.repository.database import Tx, open_database
 from tests.api.console import scenes
-from tests.api.console.crowd import COUNT, HOSTILE, hostile, long_run
+from tests.api.console.crowd import COUNT, HOSTILE, LINE, hostile, huge, long_run
 
 OPEN_RUNS, STEPS_OF_EACH = 3_000, 5
 PROJECTS, DELIVERIES, QUEUED = 200, 500, 1_000
 CHANGED_LINES = 5_000
-LINE = f"{HOSTILE} {'x' * 1_000_000} **end**"
 
 
 async def fill(database: Path, workspaces: Path, scratch: Path) -> None:
@@ -32,7 +31,7 @@ def _rows(tx: Tx) -> None:
     hostile(tx)
     _open_runs(tx)
     _beside(tx)
-    _huge(tx)
+    huge(tx)
 
 
 def _open_runs(tx: Tx) -> None:
@@ -77,34 +76,11 @@ def _beside(tx: Tx) -> None:
         " iif(i % 5, 'applied', 'failed'), ?3, ?2, ?2, CAST('{}' AS BLOB) FROM n",
         (DELIVERIES, tx.now, HOSTILE),
     )
+    tx.run("UPDATE deliveries SET reason = ?1, body = CAST(json_object('title', ?1) AS BLOB) WHERE id = 101", (LINE,))
     tx.run(
         f"{COUNT} INSERT INTO jobs (kind, project_id, payload, state, run_at, max_attempts, category, error, actor,"
         " created_at) SELECT 'sync', 101 + i % 200, '{}', 'queued', ?2, 3, 'network', ?3, 'api', ?2 FROM n",
         (QUEUED, tx.now, HOSTILE),
-    )
-
-
-def _huge(tx: Tx) -> None:
-    """One line of a million characters wherever a text of any length is kept, and hostile names in the long run."""
-    for column in ("description", "feedback"):
-        tx.run(f"UPDATE protocol_runs SET {column} = ? WHERE id IN (99, 507)", (LINE,))
-    for column in ("instructions", "summary", "feedback"):
-        tx.run(f"UPDATE step_runs SET {column} = ? WHERE id IN (99249, 99250, 70007)", (LINE,))
-    tx.run("UPDATE step_runs SET step_name = ? WHERE protocol_id = 99", (HOSTILE,))
-    tx.run("UPDATE plans SET summary = ?1, plan_md = ?1 WHERE protocol_id = 99", (LINE,))
-    tx.run(
-        "UPDATE gates SET summary = ?1, evidence = json_object('logs', json_object(?2, ?1), 'findings', json_array("
-        "json_object('severity', 'major', 'file', NULL, 'message', ?1)), 'note', ?1) WHERE step_id = 99249",
-        (LINE, HOSTILE),
-    )
-    for table, ids in (("jobs", "99249, 70007"), ("attempts", "99249, 99250")):
-        tx.run(f"UPDATE {table} SET error = ? WHERE id IN ({ids})", (LINE,))
-    tx.run("UPDATE attempts SET stderr_tail = ?1, result = json_object('summary', ?1) WHERE id = 99249", (LINE,))
-    tx.run("UPDATE deliveries SET reason = ?1, body = CAST(json_object('title', ?1) AS BLOB) WHERE id = 7", (LINE,))
-    tx.run(
-        "INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, actor, metadata, created_at)"
-        " VALUES (1, 99, 99249, 'gate_updated', 'step', 'worker', json_object('summary', ?, 'error', ?1), ?)",
-        (LINE, tx.now),
     )
 
 

@@ -14,6 +14,7 @@ from shared.schemas.statuses import DeliveryStatus
 
 # What a body has beyond this is shown without colours: they cost more than the text.
 MAX_COLOURED: Final = 60_000
+MAX_REASON: Final = 2_000
 REASONS: Final[Mapping[str, str]] = {
     "foreign_commit": "No protocol run has this commit.",
     "foreign_protocol": "It names a protocol run of another project.",
@@ -46,7 +47,7 @@ def outcome(delivery: DeliveryAnswer) -> str:
     if delivery.effect:
         return EFFECTS.get(delivery.effect, words(delivery.effect))
     if delivery.reason:
-        return REASONS.get(delivery.reason, words(delivery.reason))
+        return REASONS.get(delivery.reason, words(delivery.reason[:MAX_REASON]))
     return ""
 
 

@@ -7,6 +7,7 @@ HOUR_MS = 3_600_000
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
 # Nothing of it may do anything, and all of it must be seen.
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202egnp.exe\"'{{7*7}}"
+LINE = f"{HOSTILE} {'x' * 1_000_000} **end**"
 # As it stands in a page.
 SHOWN = "&lt;img src=x onerror=alert(1)&gt;␛[31m‹U+202E›gnp.exe&#34;&#39;{{7*7}}"
 
@@ -148,4 +149,31 @@ def hostile(tx: Tx) -> None:
         " 7, 507, 70007, 'failed', ?2, ?1, ?1, cast(json_object('title', ?2, 'token',"
         " 'ghp_0123456789abcdefghij') AS BLOB))",
         (now, text),
+    )
+
+
+def huge(tx: Tx) -> None:
+    """LINE wherever a text of any length is kept of these two, and hostile names in the long run."""
+    for column in ("description", "feedback"):
+        tx.run(f"UPDATE protocol_runs SET {column} = ? WHERE id IN (99, 507)", (LINE,))
+    for column in ("instructions", "summary", "feedback"):
+        tx.run(f"UPDATE step_runs SET {column} = ? WHERE id IN (99249, 99250, 70007)", (LINE,))
+    tx.run("UPDATE step_runs SET step_name = ? WHERE protocol_id = 99", (HOSTILE,))
+    tx.run("UPDATE plans SET summary = ?1, plan_md = ?1 WHERE protocol_id = 99", (LINE,))
+    tx.run(
+        "UPDATE gates SET summary = ?1, evidence = json_object('logs', json_object(?2, ?1), 'findings', json_array("
+        "json_object('severity', 'major', 'file', NULL, 'message', ?1)), 'note', ?1) WHERE step_id = 99249",
+        (LINE, HOSTILE),
+    )
+    for table, ids in (("jobs", "99249, 70007"), ("attempts", "99249, 99250")):
+        tx.run(f"UPDATE {table} SET error = ? WHERE id IN ({ids})", (LINE,))
+    tx.run("UPDATE attempts SET stderr_tail = ?1, result = json_object('summary', ?1) WHERE id = 99249", (LINE,))
+    tx.run(
+        "UPDATE deliveries SET reason = ?1, body = CAST(json_object('title', ?2) AS BLOB) WHERE id = 7",
+        (LINE, LINE[:250_000]),
+    )
+    tx.run(
+        "INSERT INTO events (project_id, protocol_id, step_id, event_type, entity, actor, metadata, created_at)"
+        " VALUES (1, 99, 99249, 'gate_updated', 'step', 'worker', json_object('summary', ?, 'error', ?1), ?)",
+        (LINE, tx.now),
     )

@@ -62,7 +62,7 @@ async def show_attempt(
         transcript=shown,
         newest=before is None,
         result=pretty(record.result) if record.result is not None else "",
-        stderr=texts["stderr"] or plain(record.stderr_tail),
+        stderr=texts["stderr"] or plain((record.stderr_tail or "")[-STDERR_BYTES:]),
         prompt=texts["prompt"],
         **found,
     )
