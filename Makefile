@@ -23,7 +23,7 @@ demo: ## run the main job on a sample repository, with the real Codex CLI (ARGS=
 
 test: ## lint, types, import directions and the whole test suite (ARGS goes to pytest)
 	@$(call need,$(DEV))$(MAKE) -k -j4 --output-sync=target checks
-	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
+	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 	@$(PY) -m tests.browser.chromium
 
 chaos: ## kill everything again and again while runs go on (ARGS=--short, --seed N, --runs N, --kills N)

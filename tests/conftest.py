@@ -4,6 +4,7 @@ import gc
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,6 +17,23 @@ pytest_plugins = ["tests.fakes.plugin"]
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("default"), database=None)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
+
+# The folders whose single tests take longest begin, so that no worker is left alone with one of them at the end.
+LONGEST_FIRST = ("chaos", "browser", "e2e", "processes", "local", "scripts", "worker", "api")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three for two processors: a third of the time a test waits for a process, a browser or a clock."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """After the shuffle, whose order stays within each folder."""
+    here = Path(__file__).parent
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(here).parts[0], len(places)))
 
 
 @pytest.hookimpl(trylast=True)
