@@ -112,7 +112,7 @@ class Desk:
             return _only([each for each in projects if each.name == name], f"there is no project {name!r}", projects)
         if not projects:
             raise CommandError(Exit.USAGE, "there is no project yet; register one with `deksdenflow project add`")
-        if found := await self._here(projects):
+        if found := _at(await asyncio.to_thread(origin_of, self.caller), projects):
             return found
         return _only(projects, "no project has the repository of this folder; name one with --project", projects)
 
@@ -120,8 +120,9 @@ class Desk:
         """The protocol run of this number or name, else the newest open one, or the newest, of the project here."""
         if name is not None and name.isdecimal():
             return await self.rest.get(f"/protocols/{int(name)}", ProtocolAnswer)
-        known = await self.protocols(project)
+        place = await self._meant(project)
         if name is not None:
+            known = await self.rest.some("/protocols", ProtocolAnswer, place)
             same = [each for each in known if each.protocol_name == name]
             complaint = (
                 f"{len(same)} protocol runs are called {name!r}; use the number"
@@ -129,20 +130,26 @@ class Desk:
                 else f"there is no protocol run {name!r}"
             )
             return _only(same, complaint)
-        if not known:
-            raise CommandError(Exit.USAGE, "there is no protocol run yet; open one with `deksdenflow run`")
-        return max(known, key=lambda each: (not each.status.terminal, each.id))
+        for status in ("open", None):
+            if found := await self.rest.some("/protocols", ProtocolAnswer, place | {"status": status}, limit=1):
+                return found[0]
+        raise CommandError(Exit.USAGE, "there is no protocol run yet; open one with `deksdenflow run`")
 
-    async def protocols(self, project: str | None) -> list[ProtocolAnswer]:
-        """The protocol runs of the project that is meant, else of all that the caller may see, oldest first."""
+    async def protocols(self, project: str | None, *, over: bool) -> list[ProtocolAnswer]:
+        """The open protocol runs, or all, of the project that is meant, else of all that the caller may see.
+
+        The oldest comes first.
+        """
+        wanted = await self._meant(project) | {"status": None if over else "open"}
+        return (await self.rest.some("/protocols", ProtocolAnswer, wanted))[::-1]
+
+    async def _meant(self, project: str | None) -> dict[str, int | str | None]:
+        """What narrows a list to the project that is named, else to that of the folder; nothing where there is none."""
         if project is not None:
-            wanted = [await self.project(project)]
-        else:
-            projects = await self.rest.some("/projects", ProjectAnswer)
-            here = await self._here(projects)
-            wanted = projects if here is None else [here]
-        found = [await self.rest.some(f"/projects/{each.id}/protocols", ProtocolAnswer) for each in wanted]
-        return sorted((each for some in found for each in some), key=lambda each: each.id)
+            return {"project_id": (await self.project(project)).id}
+        origin = await asyncio.to_thread(origin_of, self.caller)
+        here = _at(origin, await self.rest.some("/projects", ProjectAnswer)) if origin else None
+        return {"project_id": here.id if here else None}
 
     async def steps(self, protocol_id: int) -> list[StepAnswer]:
         """All steps by index."""
@@ -159,11 +166,6 @@ class Desk:
         if not found:
             raise CommandError(Exit.USAGE, f"protocol run {protocol.id} has no step {reference.number}")
         return protocol, found[0]
-
-    async def _here(self, projects: Sequence[ProjectAnswer]) -> ProjectAnswer | None:
-        origin = await asyncio.to_thread(origin_of, self.caller)
-        places = {place for url in origin for place in [_place(url)] if place}
-        return next((each for each in projects if _place(each.git_url) in places), None)
 
 
 def new_console(caller: Caller, *, stderr: bool = False) -> Console:
@@ -192,6 +194,12 @@ def _git_says(git: str, folder: Path, words: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _at(origin: Sequence[str], projects: Sequence[ProjectAnswer]) -> ProjectAnswer | None:
+    """The project whose repository is at one of these addresses."""
+    places = {place for url in origin for place in [_place(url)] if place}
+    return next((each for each in projects if _place(each.git_url) in places), None)
 
 
 def _place(url: str) -> tuple[str, str] | None:

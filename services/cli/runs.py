@@ -120,10 +120,9 @@ async def show_status(
             answer = {"protocol": scene.protocol, "steps": scene.steps, "attempts": scene.attempts}
             desk.show(answer, tree(scene))
             return
-        known = await desk.protocols(project)
-        shown = [each for each in known if all_runs or not each.status.terminal]
-        none = "No run is open; `--all` shows those that have ended." if known else "No run yet: `deksdenflow run`."
-        desk.show(shown, await _held(desk), _runs(shown, none))
+        shown = await desk.protocols(project, over=all_runs)
+        none = "No run yet: `deksdenflow run`." if all_runs else "No run is open; `--all` shows those that have ended."
+        desk.show(shown, *await _held(desk), _runs(shown, none))
 
 
 def _runs(protocols: list[ProtocolAnswer], none: str) -> RenderableType:
@@ -140,21 +139,20 @@ def _runs(protocols: list[ProtocolAnswer], none: str) -> RenderableType:
     return table("#", "run", "status", "used", "changed", rows=rows, none=none)
 
 
-async def _held(desk: Desk) -> RenderableType:
+async def _held(desk: Desk) -> list[Text]:
     """A word about the line when it stands; a project's token may not ask."""
     if desk.json:
-        return ""
+        return []
     try:
         held = await desk.rest.get("/line", LineAnswer)
     except CommandError as error:
         if error.problem is None or error.problem.status != 403:  # noqa: PLR2004  forbidden
             raise
-        return Text(end="")
-    if held.status == "stopped":
-        return Text(
-            f"The line is stopped, {ago(held.stopped_at)}: nothing starts until `start-the-line`.", style="yellow"
-        )
-    return Text(end="")
+        return []
+    if held.status != "stopped":
+        return []
+    words = f"The line is stopped, {ago(held.stopped_at)}: nothing starts until `start-the-line`."
+    return [Text(words, style="yellow")]
 
 
 def _line(protocol: ProtocolAnswer) -> Text:

@@ -18,7 +18,7 @@ from services.cli.follow import Follower, following
 from services.cli.options import RUN, Called, Everywhere, Target
 from services.cli.picture import Scene, said
 from services.cli.text import block, line, patch, status
-from shared.schemas.answers import AttemptAnswer, StepAnswer
+from shared.schemas.answers import AttemptAnswer
 from shared.schemas.statuses import AttemptState
 from shared.schemas.transcript import Item, read_item
 
@@ -31,12 +31,11 @@ def register(app: App) -> None:
         app.command(command, group=RUN)
 
 
-class StepDiff(msgspec.Struct, frozen=True):
-    """The diff of one step."""
+class Change(msgspec.Struct, frozen=True):
+    """What a step has changed, or all of a run together; that has no `step_run_id`."""
 
-    step_run_id: int
-    step_index: int
-    step_name: str
+    protocol_run_id: int
+    step_run_id: int | None
     head_sha: str | None
     diff: str
 
@@ -207,27 +206,19 @@ def _pretty(text: str) -> str:
 
 
 async def diff(target: Target = None, /, *, options: Everywhere = None, caller: Called) -> None:
-    """Show what a step, or every step of a run, has changed, in colour; through a pager on a terminal."""
+    """Show what a run has changed on its branch, or one step of it, in colour; through a pager on a terminal."""
     async with open_desk(caller, options) as desk:
         reference = None if target is None else read_reference(target, "protocol", "step")
         if reference is not None and reference.kind == "step":
-            steps = [(await desk.step(reference))[1]]
+            protocol, step = await desk.step(reference)
+            text = await desk.rest.text(f"/steps/{step.id}/diff")
+            head, found = f"{step.step_index}  {step.step_name}", Change(protocol.id, step.id, step.head_sha, text)
         else:
             protocol = await desk.protocol(target)
-            steps = [each for each in await desk.steps(protocol.id) if each.head_sha is not None]
-        found = [await _diff_of(desk, step) for step in steps]
+            text = await desk.rest.text(f"/protocols/{protocol.id}/diff")
+            head = f"{protocol.protocol_name}  {protocol.base_branch}...{protocol.branch}"
+            found = Change(protocol.id, None, protocol.head_sha, text)
         if desk.json:
             desk.show(found)
-        elif found:
-            desk.page(Together(*(_diff(each) for each in found)))
         else:
-            desk.show(found, Text("No step has been executed yet.", style="dim"))
-
-
-async def _diff_of(desk: Desk, step: StepAnswer) -> StepDiff:
-    text = await desk.rest.text(f"/steps/{step.id}/diff")
-    return StepDiff(step.id, step.step_index, step.step_name, step.head_sha, text)
-
-
-def _diff(diff: StepDiff) -> RenderableType:
-    return Together(Text(f"# {diff.step_index}  {line(diff.step_name)}", style="bold"), patch(diff.diff))
+            desk.page(Together(Text(f"# {line(head)}", style="bold"), patch(found.diff)))

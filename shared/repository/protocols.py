@@ -68,6 +68,20 @@ def page(tx: Tx, project_id: int, *, after: int, limit: int) -> Sequence[Protoco
     )
 
 
+def newest(tx: Tx, *, project_id: int | None, status: str | None, before: int, limit: int) -> Sequence[Protocol]:
+    """Protocol runs, newest first, by id below `before`; of one project, of one status or `open` ones."""
+    wanted = ["id < ?3"]
+    if project_id is not None:
+        wanted.append("project_id = ?1")
+    if status is not None:
+        wanted.append("finished_at IS NULL" if status == "open" else "status = ?2")
+    return tx.load_all(
+        Protocol,
+        f"SELECT * FROM protocol_runs WHERE {' AND '.join(wanted)} ORDER BY id DESC LIMIT ?4",  # noqa: S608  ours
+        (project_id, status, before, limit),
+    )
+
+
 def of_pull(tx: Tx, project_id: int, number: int) -> Protocol | None:
     """The newest protocol run of a project whose PR or MR has this number."""
     return tx.load(

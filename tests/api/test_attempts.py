@@ -72,6 +72,24 @@ async def test_a_step_that_was_not_executed_has_no_diff(house: House, admin: htt
     assert (await admin.get(f"/steps/{step}/diff")).status_code == 404
 
 
+async def test_a_branch_is_read_as_one_patch(house: House, admin: httpx.AsyncClient) -> None:
+    await recorded(house, DIFF="the step's", BRANCH="diff --git a/ä b/ä\n")
+    whole = await admin.get("/protocols/1/diff")
+    assert (whole.text, whole.headers["content-type"]) == ("diff --git a/ä b/ä\n", "text/plain; charset=utf-8")
+    piece = await admin.get("/protocols/1/diff?offset=11&limit=4")
+    assert (piece.text, piece.headers["x-next-offset"]) == ("a/ä", "15")
+    assert (await admin.get("/protocols/99/diff")).status_code == 404
+
+
+async def test_a_branch_without_a_commit_or_a_patch_has_none_to_read(house: House, admin: httpx.AsyncClient) -> None:
+    project = await house.project()
+    fresh, planned = await house.protocol(project), await house.planned(project)
+    for run, why in ((fresh, "no commit"), (planned, "branch.patch")):
+        missing = await admin.get(f"/protocols/{run}/diff")
+        assert missing.status_code == 404
+        assert why in missing.json()["detail"]
+
+
 async def test_attempts_are_listed_of_a_step_of_a_protocol_and_of_all(house: House, admin: httpx.AsyncClient) -> None:
     protocol, step = await house.executed(await house.project())
     everything = (await admin.get("/attempts")).json()

@@ -52,6 +52,7 @@ ADMIN_ONLY = {
 NARROWED = {
     "/projects",
     "/attempts",
+    "/protocols",
     "/attention",
     "/deliveries",
     "/events",
@@ -179,7 +180,7 @@ async def test_lists_show_a_token_its_own_project_only(house: House) -> None:
     await house.protocol(await house.project("other"))
     own = {"x-project-token": await house.project_token(int(ids["project_id"]))}
     assert [each["id"] for each in (await house.client.get("/projects", headers=own)).json()] == [ids["project_id"]]
-    for path in ("/events?limit=500", "/queues/jobs", "/attempts", "/deliveries"):
+    for path in ("/events?limit=500", "/queues/jobs", "/attempts", "/deliveries", "/protocols"):
         rows = (await house.client.get(path, headers=own)).json()
         assert rows
         assert {row.get("project_id", ids["project_id"]) for row in rows} == {ids["project_id"]}, path

@@ -1,11 +1,14 @@
 """Protocol runs over HTTP, from their opening to their end."""
 
+from typing import get_args
+
 import httpx
 import pytest
 
+from services.api.routes.protocols import Status
 from shared.errors import Category
 from shared.schemas.reports import Failed
-from shared.schemas.statuses import JobKind
+from shared.schemas.statuses import JobKind, ProtocolStatus
 from tests.api.house import House
 
 
@@ -197,3 +200,39 @@ async def test_an_answer_allows_what_the_explanation_does_and_nothing_that_would
             assert ("run" in told) == (run["id"] == idle)
     assert resumed["allowed_actions"] == listed[1]["allowed_actions"]
     assert "run" not in ran["allowed_actions"]
+
+
+async def test_all_runs_are_listed_newest_first_by_project_and_status_and_page(
+    house: House, admin: httpx.AsyncClient
+) -> None:
+    one, two = await house.project("one"), await house.project("two")
+    first, second, third = await house.protocol(one), await house.planned(two), await house.planned(one)
+    await admin.post(f"/protocols/{first}/actions/cancel")
+
+    async def listed(query: str) -> list[int]:
+        answer = await admin.get(f"/protocols?{query}")
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()]
+
+    assert await listed("") == [third, second, first]
+    assert await listed("status=open") == [third, second]
+    assert await listed(f"status=open&project_id={one}") == [third]
+    assert await listed("status=cancelled") == await listed(f"status=cancelled&project_id={one}") == [first]
+    assert await listed(f"project_id={two}") == [second]
+    assert await listed("status=blocked") == []
+    page = await admin.get("/protocols?status=open&limit=1")
+    assert [each["id"] for each in page.json()] == [third]
+    following = page.links["next"]["url"]
+    assert [each["id"] for each in (await admin.get(following)).json()] == [second]
+    assert page.json() == [(await admin.get(f"/protocols/{third}")).json()]
+
+
+@pytest.mark.parametrize("query", ["status=gone", "project_id=99", "limit=0", "cursor=x"])
+async def test_a_list_of_runs_that_cannot_be_had_is_refused(house: House, admin: httpx.AsyncClient, query: str) -> None:
+    await house.project()
+    assert (await admin.get(f"/protocols?{query}")).status_code in {400, 404}
+
+
+def test_runs_can_be_listed_by_every_status(house: House) -> None:
+    known = get_args(get_args(get_args(Status)[0])[0])
+    assert set(known) == {"open", *ProtocolStatus}

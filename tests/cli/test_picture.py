@@ -101,7 +101,7 @@ def test_a_diff_goes_through_the_pager_of_a_terminal(cli: Line, name: str) -> No
     cli.told("next", run)
     folder = cli.house.settings.workspaces_dir / name
     folder.mkdir(parents=True)
-    (folder / "diff.patch").write_text("+x\n")
+    (folder / "branch.patch").write_text("+x\n")
     cli.do(cli.house.execute(directory=name))
     terminal = Terminal("diff", str(run), **settings(cli), PAGER="sed s/^/paged:/")
     assert terminal.end() == 0

@@ -1,6 +1,7 @@
 """Opening a run, waiting for its end, looking at it and watching it."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,29 @@ def test_the_open_runs_are_shown_with_how_they_stand(cli: Line, project: int) ->
     assert "cancelled" not in told
     assert "cancelled" in cli.told("status", "-p", project, "--all")
     assert cli.json("status", "-p", project) == [cli.get(f"/protocols/{run}")]
+
+
+def test_where_no_run_is_open_one_sentence_says_so(cli: Line, project: int) -> None:
+    assert cli.told("status", "-p", project) == "No run is open; `--all` shows those that have ended.\n"
+    assert cli.told("status", "-p", project, "--all") == "No run yet: `deksdenflow run`.\n"
+    assert cli.json("status", "-p", project) == []
+
+
+def test_the_newest_open_run_is_meant_where_none_is_named_else_the_newest(
+    cli: Line, project: int, name: str, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", f"git@github.com:acme/{name}.git"], check=True)
+    assert "there is no protocol run yet" in one_line(cli("explain"), 2)
+    runs = [cli.do(cli.house.protocol(project)) for _ in range(3)]
+    cli.do(cli.house.protocol(cli.do(cli.house.project(f"{name}-beside"))))
+    cli.told("cancel", runs[2])
+    assert f"{runs[1]}" in cli.told("start")
+    assert [each["id"] for each in cli.json("status")] == runs[:2]
+    for run in runs[:2]:
+        cli.told("cancel", run)
+    assert "cancelled" in one_line(cli("start"), 4)
+    assert [each["id"] for each in cli.json("status", "--all")] == runs
 
 
 def test_one_run_is_shown_with_its_steps_tokens_and_progress(cli: Line, project: int) -> None:

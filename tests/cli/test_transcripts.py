@@ -65,7 +65,7 @@ def worked(cli: Line, project: int, name: str) -> int:
     """A run whose first step was executed, with everything that its agent left."""
     run = cli.do(cli.house.planned(project))
     cli.told("next", run)
-    files(cli, name, events_jsonl=written(EVENTS), diff_patch=DIFF, prompt_md="Do One.\n")
+    files(cli, name, events_jsonl=written(EVENTS), diff_patch=DIFF, branch_patch=DIFF * 2, prompt_md="Do One.\n")
     cli.do(cli.house.execute(directory=name))
     return run
 
@@ -113,27 +113,34 @@ def test_a_run_on_which_nobody_worked_has_no_transcript(cli: Line, project: int)
 def test_a_diff_is_shown_of_a_step_and_of_a_run_and_steers_no_terminal(cli: Line, project: int, name: str) -> None:
     run = worked(cli, project, name)
     told = cli.told("diff", f"{run}.1")
-    assert told == cli.told("diff", run)
     assert told.startswith("# 1  One\ndiff --git a/a.py b/a.py\n")
     assert "+x = '\\e[2J'" in told
-    (answer,) = cli.json("diff", run)
-    assert (answer["step_index"], answer["diff"]) == (1, DIFF)
+    whole = cli.told("diff", run)
+    assert whole.startswith("# 0001-add-a-dark-theme  main...0001-add-a-dark-theme\ndiff --git a/a.py b/a.py\n")
+    assert whole.count("+x = '\\e[2J'") == 2
+    step, branch = cli.json("diff", f"{run}.1"), cli.json("diff", run)
+    assert (step["protocol_run_id"], step["step_run_id"], step["diff"]) == (
+        run,
+        cli.get(f"/protocols/{run}/steps")[0]["id"],
+        DIFF,
+    )
+    assert (branch["step_run_id"], branch["head_sha"], branch["diff"]) == (None, step["head_sha"], DIFF * 2)
 
 
 def test_a_diff_that_is_longer_than_an_answer_is_whole(cli: Line, project: int, name: str) -> None:
     run = cli.do(cli.house.planned(project))
     cli.told("next", run)
     text = "+äöü\n" * 250_000
-    files(cli, name, diff_patch=text)
+    files(cli, name, branch_patch=text)
     cli.do(cli.house.execute(directory=name))
-    assert cli.json("diff", run)[0]["diff"] == text
+    assert cli.json("diff", run)["diff"] == text
 
 
-def test_a_step_that_was_not_executed_has_no_diff(cli: Line, project: int) -> None:
+def test_what_nobody_has_worked_on_has_no_diff(cli: Line, project: int) -> None:
+    run = cli.do(cli.house.protocol(project))
+    assert "has no commit yet" in one_line(cli("diff", run), 4)
     run = cli.do(cli.house.planned(project))
     assert "not executed yet" in one_line(cli("diff", f"{run}.2"), 4)
-    assert cli.told("diff", run) == "No step has been executed yet.\n"
-    assert cli.json("diff", run) == []
 
 
 def test_who_follows_an_agent_hears_it_until_the_run_is_over(cli: Line, project: int, name: str) -> None:

@@ -139,12 +139,34 @@ async def read_diff(
     return await _text(desk, attempt, Part.DIFF, offset=offset, limit=limit, tail=False)
 
 
+@get("/protocols/{protocol_id:int}/diff", tags=TAGS, media_type="text/plain")
+async def read_branch_diff(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    protocol_id: ProtocolId,
+    offset: Offset = 0,
+    limit: Size = CHUNK,
+) -> Response[str]:
+    """Read what the branch changes as a whole, up to the last commit that an agent made on it, as a patch."""
+    scope = request.user.project_id
+
+    def read(tx: Tx) -> Attempt:
+        protocol = find.protocol(tx, scope, protocol_id)
+        made = runs.newest_commit(tx, protocol_id)
+        if made is None:
+            raise NotFound(f"Protocol {protocol.protocol_name} has no commit yet.", status_now=protocol.status)
+        return made
+
+    attempt = await desk.database.read(read)
+    return await _text(desk, attempt, Part.BRANCH, offset=offset, limit=limit, tail=False)
+
+
 async def _text(desk: Desk, attempt: Attempt, part: Part, *, offset: int, limit: int, tail: bool) -> Response[str]:
     piece = await asyncio.to_thread(
         read_part, desk.settings.workspaces_dir, attempt.directory, part, offset=offset, limit=limit, tail=tail
     )
     if piece is None:
-        raise NotFound(f"Attempt {attempt.id} has no {part.name.lower()} (yet).", status_now=attempt.state)
+        raise NotFound(f"Attempt {attempt.id} has no {part.value} (yet).", status_now=attempt.state)
     return Response(
         content=piece.text,
         media_type="text/plain",
@@ -159,4 +181,5 @@ ROUTES = [
     read_attempt,
     read_log,
     read_diff,
+    read_branch_diff,
 ]

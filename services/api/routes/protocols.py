@@ -1,7 +1,7 @@
 """Routes of protocol runs: open, read and every action on them."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -10,7 +10,7 @@ from litestar.params import JSONBody, QueryParameter
 from services.api import showing
 from services.api.auth import ApiRequest
 from services.api.desk import Desk, Page, version_wanted
-from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, ProjectId, ProtocolId
+from services.api.params import DEFAULT_LIMIT, LAST_ID, Cursor, Limit, OfProject, ProjectId, ProtocolId
 from shared.errors import Invalid, NotFound
 from shared.repository import protocols as table
 from shared.repository.database import Tx
@@ -36,6 +36,14 @@ NOTHING, START, PAUSE, TRIGGER = Nothing(), StartProtocol(), PauseProtocol(), Tr
 ACTIONS = "/protocols/{protocol_id:int}/actions"
 
 Revision = Annotated[int | None, QueryParameter(ge=1, le=LAST_ID, description="Which revision; default: the present.")]
+
+Status = Annotated[
+    Literal[
+        "open", "pending", "planning", "planned", "running", "paused", "blocked", "failed", "cancelled", "completed"
+    ]
+    | None,
+    QueryParameter(description="Only those with this status; `open` are all that are not over."),
+]
 
 
 @post("/projects/{project_id:int}/protocols", tags=TAGS)
@@ -75,6 +83,28 @@ async def list_protocols(
     def read(tx: Tx) -> list[ProtocolAnswer]:
         find.project(tx, scope, project_id)
         return showing.some_protocols(tx, table.page(tx, project_id, after=after, limit=limit + 1))
+
+    return await desk.list(request, page, read)
+
+
+@get("/protocols", tags=TAGS)
+async def list_all_protocols(
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    project_id: OfProject = None,
+    status: Status = None,
+) -> Response[list[ProtocolAnswer]]:
+    """List the protocol runs, newest first; a project token sees its project's."""
+    page = Page("all-protocols", limit, cursor)
+    before, scope = page.before(), request.user.project_id
+
+    def read(tx: Tx) -> list[ProtocolAnswer]:
+        wanted = find.narrowed(tx, scope, project_id)
+        return showing.some_protocols(
+            tx, table.newest(tx, project_id=wanted, status=status, before=before, limit=limit + 1)
+        )
 
     return await desk.list(request, page, read)
 
@@ -311,6 +341,7 @@ async def _act(
 ROUTES = [
     open_protocol,
     list_protocols,
+    list_all_protocols,
     read_protocol,
     read_plan,
     start,

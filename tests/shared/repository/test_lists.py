@@ -93,6 +93,16 @@ LISTS: dict[str, Callable[[Tx], Any]] = {
     "a project by name": lambda tx: projects.named(tx, "project 2"),
     "protocols": lambda tx: protocols.page(tx, 1, after=0, limit=50),
     "protocols of a small project": lambda tx: protocols.page(tx, 2, after=0, limit=1),
+    "newest protocols": lambda tx: protocols.newest(tx, project_id=None, status=None, before=LATEST, limit=50),
+    "open protocols": lambda tx: protocols.newest(tx, project_id=None, status="open", before=LATEST, limit=50),
+    "open protocols of a project": lambda tx: protocols.newest(tx, project_id=2, status="open", before=LATEST, limit=1),
+    "blocked protocols": lambda tx: protocols.newest(tx, project_id=None, status="blocked", before=LATEST, limit=50),
+    "running protocols of a project": lambda tx: protocols.newest(
+        tx, project_id=2, status="running", before=LATEST, limit=1
+    ),
+    "cancelled protocols of a project": lambda tx: protocols.newest(
+        tx, project_id=1, status="cancelled", before=LATEST, limit=50
+    ),
     "a protocol by name": lambda tx: protocols.named(tx, 1, "p1"),
     "the last number": lambda tx: protocols.last_number(tx, 1),
     "what fifty runs allow": lambda tx: standings.of(tx, protocols.page(tx, 1, after=0, limit=50)),
