@@ -28,12 +28,17 @@ EVERYWHERE = (
     "/console/protocols/1",
     "/console/steps/1",
 )
-# Of a browser and a server that share two cores with each other and with other tests; the server's part alone is held
-# to 300 ms in tests/api/console/test_ops.py.
-FIRST_PAINT_MS = 900
+# Times are measured by `make bench`. What holds on any machine: how many empty pages' time a page takes at its best,
+# how many elements it has, and how much is fetched for it.
+EMPTY = "data:text/html,<p>-</p>"
+PAINT_TIMES, MOST_NODES, MOST_BYTES = 10, 2500, 150_000
 PAINTED = """new Promise((done) => new PerformanceObserver((list) => {
     const [paint] = list.getEntriesByName("first-contentful-paint");
-    if (paint) done(paint.startTime);
+    const parts = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+    if (paint) done({
+        ms: paint.startTime, nodes: document.querySelectorAll("*").length,
+        bytes: parts.reduce((sum, each) => sum + each.decodedBodySize, 0),
+    });
 }).observe({ type: "paint", buffered: true }))"""
 
 
@@ -121,6 +126,13 @@ async def test_every_page_is_painted_soon_with_a_hundred_thousand_events(visit: 
     async with visit() as visitor:
         await visitor.log_in(TOKEN)
         for path in EVERYWHERE:
-            await visitor.go(path)
-            painted = await visitor.page.evaluate(PAINTED)
-            assert painted < FIRST_PAINT_MS, f"{path} took {painted:.0f} ms"
+            empty = page = 1e9
+            for _ in range(3):
+                await visitor.page.goto(EMPTY)
+                empty = min(empty, (await visitor.page.evaluate(PAINTED))["ms"])
+                await visitor.go(path)
+                painted = await visitor.page.evaluate(PAINTED)
+                page = min(page, painted["ms"])
+            assert page < PAINT_TIMES * empty, f"{path} took {page:.0f} ms, an empty page {empty:.0f} ms"
+            assert painted["nodes"] < MOST_NODES, path
+            assert painted["bytes"] < MOST_BYTES, path
