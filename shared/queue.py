@@ -108,7 +108,10 @@ def patient() -> dict[str, Any]:
 class Queue:
     """One instance's corner of a Redis server: `instance` keeps those who share it apart, since all ids start at 1."""
 
-    def __init__(self, make_pool: Callable[[dict[str, Any]], ConnectionPool], instance: str) -> None:
+    def __init__(
+        self, make_pool: Callable[[dict[str, Any]], ConnectionPool], instance: str, *, inside: bool = False
+    ) -> None:
+        self.inside = inside  # of this process, without a server
         self._make_pool = make_pool
         self._instance = instance
         self._redis = self._client(hurried())
@@ -126,6 +129,7 @@ class Queue:
         return cls(
             lambda manners: ConnectionPool(connection_class=FakeAsyncRedisConnection, server=server, **manners),
             instance,
+            inside=True,
         )
 
     @property

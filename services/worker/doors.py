@@ -58,8 +58,10 @@ class Doors:
         return None if provider is None or token is None else self._forges.of(provider, project.git_url, token)
 
     def without_forge(self, project: Project) -> str:
-        """What is to be set so that `forge_of` gives something, in one sentence."""
+        """Why `forge_of` gives nothing, and what is to be set so that it does, in one sentence."""
         provider = self._provider_of(project)
+        if provider is None and url_host(project.git_url) is None:
+            return f"{project.git_url} is a repository on this machine: there is no forge to be told."
         if provider is None:
             return f"It is not known which forge {project.git_url} is on: set ci_provider to github or gitlab."
         name = f"DEKSDENFLOW_{provider.upper()}_TOKEN"

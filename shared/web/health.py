@@ -83,7 +83,7 @@ def redis_check(queue: Queue) -> CheckNow:
 
     async def check() -> Check:
         if await queue.ping():
-            return Check(ok=True)
+            return Check(ok=True, detail="there is none; the queue is inside of this process" if queue.inside else None)
         return Check(ok=False, detail="Redis does not answer; work is accepted and waits in the database")
 
     return check

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from shared.errors import Invalid
 from shared.repository import jobs, projects, protocols
+from shared.schemas.names import url_host
 from shared.schemas.records import Job, Protocol
 from shared.schemas.statuses import EventType, JobKind, Provider
 from shared.states.protocol import READY
@@ -60,7 +61,9 @@ def trigger_ci(unit: Unit, protocol_id: int, *, workflow: str | None, inputs: di
         raise conflict(protocol, message, "nothing-to-run")
     project = projects.expect(unit.tx, protocol.project_id)
     if project.ci_provider not in {Provider.GITHUB, Provider.GITLAB}:
-        message = f"Project {project.name} has no forge: set its ci_provider to github or gitlab."
+        local = url_host(project.git_url) is None
+        what = "its repository is on this machine" if local else "set its ci_provider to github or gitlab"
+        message = f"Project {project.name} has no forge: {what}."
         raise conflict(protocol, message, "no-forge")
     if project.ci_provider is Provider.GITHUB and workflow is None:
         raise Invalid("workflow: GitHub runs a workflow by its file name, such as ci.yml, or by its id.")

@@ -119,6 +119,11 @@ async def test_which_forge_it_is_says_the_project_and_else_the_setting(shop: Wor
         assert type(await doors.forge_of(chosen)).__name__ == "GitHub"
 
 
+async def test_a_repository_on_this_machine_is_not_told_to_name_its_forge(shop: Workshop) -> None:
+    said = shop.doors.without_forge(await project_at(shop, "/srv/a.git"))
+    assert said == "/srv/a.git is a repository on this machine: there is no forge to be told."
+
+
 @pytest.mark.parametrize("url", [GITHUB, OTHER, "/srv/a.git"])
 async def test_without_a_token_no_forge_is_asked_and_it_is_said_where_one_goes(shop: Workshop, url: str) -> None:
     await shop.change("UPDATE projects SET ci_provider = 'gitlab'")
