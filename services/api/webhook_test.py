@@ -231,8 +231,8 @@ def at_the_forge(hook: Hook, public_url: str | None, scheme: str | None) -> Forg
     }
     where, content_type, events = forms[hook.provider]
     secret = (
-        f"{secret_field(hook.provider, scheme)}: the one that was shown when hook {hook.id} was made or rotated. It is lost?"
-        f" POST /projects/{hook.project_id}/hooks/{hook.id}/actions/rotate makes another one."
+        f"{secret_field(hook.provider, scheme)}: the one that was shown when hook {hook.id} was made or rotated."
+        f" It is lost? POST /projects/{hook.project_id}/hooks/{hook.id}/actions/rotate makes another one."
     )
     https = (public_url or "").startswith("https:")
     return ForgeSettingsAnswer(

@@ -1,34 +1,22 @@
 """The one table of what a person can do by a button: the words, the form, and the verb of the workflow."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
-
-import msgspec
+from collections.abc import Mapping
+from typing import Final
 
 from services.api.console import forms
+from services.api.console.button import Action
 from services.api.console.forms import Field, Typed
+from services.api.console.project_actions import NOTIFIERS, PROJECTS
 from shared.errors import NotFound
 from shared.schemas import requests
-from shared.schemas.requests import Body, Nothing
-from shared.workflow import deliveries, line, projects, protocols, pulls, queue, steps, sync
+from shared.schemas.requests import Body
+from shared.workflow import deliveries, line, protocols, pulls, queue, steps, sync
 from shared.workflow.unit import Unit
 
 FEEDBACK = Field(name="feedback", label="What is to be done differently", kind="text", needed=True)
 WHY = Field(name="reason", label="Why", kind="line", needed=True)
 SHA = Field(name="sha", label="", kind="hidden")
 VERSION = Field(name="version", label="", kind="hidden")
-
-
-class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What a button does: `hint` tells it, `verb` gets the unit, the thing's id and the form's struct."""
-
-    label: str
-    hint: str
-    verb: Callable[[Unit, int, Any], object]
-    body: type[Body] = Nothing
-    fields: tuple[Field, ...] = ()
-    tone: Literal["main", "plain", "danger"] = "plain"
-    admin: bool = False
 
 
 def find_action(kind: str, name: str) -> Action | None:
@@ -42,7 +30,7 @@ def do(unit: Unit, kind: str, thing_id: int, name: str, typed: Typed) -> object:
     if action is None:
         raise NotFound(f"There is no action {name} for {kind}.")
     fields = {field.name: _value(field, typed) for field in action.fields}
-    return action.verb(unit, thing_id, forms.read(action.body, fields))
+    return action.verb(unit, thing_id, forms.read(action.body, fields, forms.labels_of(action.fields)))
 
 
 def _value(field: Field, typed: Typed) -> str | bool:
@@ -136,7 +124,7 @@ PROTOCOLS: Final = {
     ),
     "open_pr": Action(
         label="Publish",
-        hint="The branch is pushed, and its pull or merge request opened or brought up to date.",
+        hint="The branch is pushed. At a forge its pull or merge request is opened or brought up to date, too.",
         verb=lambda unit, key, _: protocols.open_pr(unit, key),
     ),
     "sync": Action(
@@ -232,19 +220,6 @@ STEPS: Final = {
     ),
 }
 
-PROJECTS: Final = {
-    "setup": Action(
-        label="Set up again",
-        hint="The repository is cloned again and its base branch looked for.",
-        verb=lambda unit, key, _: projects.set_up_project(unit, key),
-    ),
-    "sync": Action(
-        label="Look at the forge",
-        hint="For deliveries of open protocols that never came.",
-        verb=lambda unit, key, _: sync.sync_project(unit, key),
-    ),
-}
-
 JOBS: Final = {
     "cancel": Action(
         label="Cancel",
@@ -288,6 +263,7 @@ ACTIONS: Final[Mapping[str, Mapping[str, Action]]] = {
     "protocols": PROTOCOLS,
     "steps": STEPS,
     "projects": PROJECTS,
+    "notifiers": NOTIFIERS,
     "jobs": JOBS,
     "deliveries": DELIVERIES,
     "line": LINE,

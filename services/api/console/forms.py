@@ -1,10 +1,12 @@
 """The place where what a form sends becomes the struct that the REST route would have read."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from services.api.console.session import ConsoleRequest
 from shared.schemas.problems import Flaw
 from shared.schemas.requests import Body
 from shared.web.problems import FlawedRequest, bad_body
@@ -12,6 +14,10 @@ from shared.web.problems import FlawedRequest, bad_body
 B = TypeVar("B", bound=Body)
 
 Typed = Mapping[str, str]
+# What the inputs of a form are called there, by their names.
+Labels = Mapping[str, str]
+NO_LABELS: Final[Labels] = {}
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,25 +31,42 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[tuple[str, str], ...] = ()
 
 
-def read(into: type[B], fields: Mapping[str, Any]) -> B:
-    """The struct of these fields, where an empty text is none; FlawedRequest names the field that is wrong."""
+def labels_of(fields: Iterable[Field]) -> Labels:
+    """What these inputs are called."""
+    return {field.name: field.label for field in fields}
+
+
+async def typed_of(request: ConsoleRequest) -> dict[str, str]:
+    """What was typed, by the names of the inputs."""
+    return {name: str(value) for name, value in (await request.form()).items()}
+
+
+def read(into: type[B], fields: Mapping[str, Any], labels: Labels = NO_LABELS) -> B:
+    """The struct of these fields, where an empty text is none; FlawedRequest names the input that is wrong."""
     given = {name: value for name, value in fields.items() if value != ""}
     try:
         return msgspec.convert(given, into, strict=False)
     except msgspec.ValidationError as error:
-        flawed = bad_body(error)
-        if isinstance(flawed, FlawedRequest):
-            flaw = flawed.flaws[0]
-            raise FlawedRequest(
-                f"{flaw.field}: {flaw.message}" if flaw.field else flaw.message, flawed.flaws
-            ) from error
-        raise flawed from error
+        if found := _MISSING.search(str(error)):
+            raise flawed(found[1], "fill this in.", labels) from error
+        refusal = bad_body(error)
+        if isinstance(refusal, FlawedRequest) and refusal.flaws[0].field:
+            raise flawed(refusal.flaws[0].field, refusal.flaws[0].message, labels) from error
+        raise refusal from error
 
 
-def demand(typed: Typed, name: str, message: str) -> None:
-    """Refuse a form that leaves this field empty."""
+def demand(typed: Typed, name: str, message: str, labels: Labels = NO_LABELS) -> None:
+    """Refuse a form that leaves this input empty."""
     if not typed.get(name, "").strip():
-        raise FlawedRequest(f"{name}: {message}", [Flaw(field=name, message=message)])
+        raise flawed(name, message, labels)
+
+
+def flawed(field: str, message: str, labels: Labels) -> FlawedRequest:
+    """The refusal of one input, by what it is called in the form."""
+    field = field.partition("[")[0]
+    name = field.rpartition(".")[2]
+    label = labels.get(name) or name.replace("_", " ").capitalize()
+    return FlawedRequest(f"{label}: {message}", [Flaw(field=field, message=message)])
 
 
 def lines(text: str) -> list[str]:

@@ -34,14 +34,15 @@ async def test_a_project_is_registered_by_the_form(house: House, inside: Window)
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"name": ""}, "name"),
-        ({"name": "x" * 101}, "name"),
+        ({"name": ""}, "Name: fill this in."),
+        ({"git_url": ""}, "Repository: fill this in."),
+        ({"name": "x" * 101}, "Name: Expected"),
         ({"git_url": "ext::sh -c id"}, "git_url"),
         ({"git_url": "https://elsewhere.example/a/b"}, "git_url"),
         ({"base_branch": "-x"}, "branch"),
-        ({"ci_provider": "sourcehut"}, "ci_provider"),
-        ({"planning": "no model"}, "planning"),
-        ({"open_pr": "never"}, "open_pr"),
+        ({"ci_provider": "sourcehut"}, "Forge: Invalid"),
+        ({"planning": "no model"}, "Model that plans: Expected"),
+        ({"open_pr": "never"}, "The pull request is opened: Invalid"),
     ],
 )
 async def test_what_is_wrong_is_said_and_what_was_typed_is_kept(
@@ -82,7 +83,7 @@ async def test_a_protocol_is_opened_and_its_planning_started(house: House, insid
 async def test_a_protocol_without_a_task_is_refused_and_leaves_nothing(house: House, inside: Window) -> None:
     project = await house.project()
     answer = await inside.post(f"/console/projects/{project}/protocols/new", description=" \n", plan="on")
-    assert (answer.status_code, "say what is to be done" in answer.text) == (400, True)
+    assert (answer.status_code, "What is to be done: say it, in any words." in answer.text) == (400, True)
     assert not await house.rows("SELECT * FROM protocol_runs")
 
 

@@ -188,7 +188,7 @@ def test_no_secret_is_among_the_settings_that_are_shown(tmp_path: Path) -> None:
     shown = {each.name.removeprefix(PREFIX): each for each in shown_settings(settings)}
     assert "s3cret" not in repr(shown)
     assert (shown["API_TOKEN"].value, shown["API_TOKEN"].source) == ("set, not shown", f"file {tmp_path / 'token'}")
-    assert (shown["GRACE_S"].value, shown["GRACE_S"].source) == ("7", "environment")
+    assert (shown["GRACE_S"].value, shown["GRACE_S"].source) == ("7", "set")
     assert (shown["LOG_LEVEL"].value, shown["LOG_LEVEL"].source) == ("INFO", "default")
     assert shown["GITHUB_TOKEN"].value == "–"
     assert len(shown) == len(Settings.__struct_fields__)

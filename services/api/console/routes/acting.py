@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from services.api.auth import ApiRequest
 from services.api.console.actions import ACTIONS, do, find_action
+from services.api.console.forms import typed_of
 from services.api.console.pages import Page, Pages, own_place, wants_data
 from services.api.desk import Desk
 from services.api.params import LAST_ID
@@ -33,7 +34,7 @@ def _route(kind: str) -> HTTPRouteHandler:
             raise NotFound(f"There is no action {name} for {kind} {thing_id}.")
         if action.admin and request.user.project_id is not None:
             raise Forbidden("This needs the API token; a project token is not enough.")
-        typed = {key: str(value) for key, value in (await request.form()).items()}
+        typed = await typed_of(request)
 
         def verb(unit: Unit) -> object:
             return do(unit, kind, thing_id, name, typed)

@@ -74,10 +74,11 @@ async def answer(
     name: FromPath[str],
 ) -> Response[Any]:
     """Answer one thing that waits, by one of the ways that it accepts."""
-    typed = {key: str(value) for key, value in (await request.form()).items()}
+    typed = await forms.typed_of(request)
 
     def verb(unit: Unit) -> object:
-        data = forms.read(Resolve, {key: typed.get(key, "") for key in (*ANSWERS, "version")} | {"action": name})
+        fields = {key: typed.get(key, "") for key in (*ANSWERS, "version")} | {"action": name}
+        data = forms.read(Resolve, fields, forms.labels_of(ANSWERS.values()))
         given = Given(feedback=data.feedback, reason=data.reason, sha=data.sha)
         return answering.resolve(unit, item_id, name, given, version=data.version)
 

@@ -8,7 +8,7 @@ from litestar.params import FromQuery
 
 from services.api import showing
 from services.api.auth import ApiRequest
-from services.api.console import forms
+from services.api.console import forms, project_form
 from services.api.console.forms import Typed
 from services.api.console.pages import ROOT, Page, Pages, live, wants_data
 from services.api.console.routes.acting import done
@@ -24,22 +24,13 @@ from shared.workflow import find, protocols
 from shared.workflow.unit import Unit
 
 SHOWN: Final = 50
-PRESETS: Final[dict[str, dict[str, Any]]] = {
-    "careful": {"progression": "manual", "plan_approval": True, "judged_by": "qa_and_approval"},
-    "balanced": {
-        "progression": "auto",
-        "plan_approval": True,
-        "judged_by": "qa",
-        "auto_qa_after_exec": True,
-        "auto_fix": 1,
-    },
-    "alone": {
-        "progression": "auto",
-        "plan_approval": False,
-        "judged_by": "qa",
-        "auto_qa_after_exec": True,
-        "auto_fix": 2,
-    },
+LABELS: Final = {
+    "description": "What is to be done",
+    "progression": "Steps start",
+    "plan_approval": "The plan",
+    "model": "Model",
+    "base_branch": "Base branch",
+    "protocol_name": "Name",
 }
 
 
@@ -72,10 +63,12 @@ async def register_project(
     request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages]
 ) -> Response[Any]:
     """Register it, and go to its page."""
-    typed = await _typed(request)
+    typed = await forms.typed_of(request)
+    labels = forms.labels_of(project_form.inputs(desk.settings, new=True).values())
 
     def registered(unit: Unit) -> int:
-        return register(unit, forms.read(CreateProject, _project_fields(typed)), desk.settings).id
+        data = forms.read(CreateProject, project_form.wanted(typed), labels)
+        return register(unit, data, desk.settings).id
 
     try:
         project_id = await desk.flow.run(request.user, registered)
@@ -120,11 +113,11 @@ async def open_protocol(
     request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], project_id: ProjectId
 ) -> Response[Any]:
     """Open the protocol, start its planning if that is wished, and go to its page."""
-    typed = await _typed(request)
+    typed = await forms.typed_of(request)
 
     def opened(unit: Unit) -> int:
-        data = forms.read(OpenProtocol, _protocol_fields(typed))
-        forms.demand(typed, "description", "say what is to be done.")
+        forms.demand(typed, "description", "say it, in any words.", LABELS)
+        data = forms.read(OpenProtocol, _protocol_fields(typed), LABELS)
         protocol = protocols.open_protocol(
             unit,
             project_id,
@@ -148,16 +141,13 @@ async def open_protocol(
 
 
 def _project_form(request: ApiRequest, desk: Desk, pages: Pages, typed: Typed, refusal: Refusal | None = None) -> Page:
-    settings = desk.settings
     return pages.show(
         request,
         "project_new.html",
         status=refusal.http_status if refusal else 200,
         typed=typed,
         problem=problem_of(refusal, request_id(request)) if refusal else None,
-        hosts=sorted(settings.forges),
-        local=bool(settings.allow_local_repos),
-        models={"planning": settings.model_planning, "exec": settings.model_exec, "qa": settings.model_qa},
+        inputs=project_form.inputs(desk.settings, new=True),
     )
 
 
@@ -174,21 +164,6 @@ async def _protocol_form(
         problem=problem_of(refusal, request_id(request)) if refusal else None,
         project=project,
     )
-
-
-async def _typed(request: ApiRequest) -> dict[str, str]:
-    return {name: str(value) for name, value in (await request.form()).items()}
-
-
-def _project_fields(typed: Typed) -> dict[str, Any]:
-    policy = dict(PRESETS.get(typed.get("preset", ""), {}))
-    contexts = forms.lines(typed.get("required_contexts", ""))
-    if contexts:
-        policy["required_contexts"] = contexts
-    policy |= {name: typed[name] for name in ("completion", "open_pr") if typed.get(name)}
-    models = {role: typed[role] for role in ("planning", "exec", "qa") if typed.get(role)}
-    named = {name: typed.get(name, "").strip() for name in ("name", "git_url", "base_branch", "ci_provider")}
-    return {**named, "default_models": models, "policy": policy}
 
 
 def _protocol_fields(typed: Typed) -> dict[str, Any]:

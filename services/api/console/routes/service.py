@@ -2,21 +2,30 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from litestar import get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 
 from services.api.auth import ApiRequest
+from services.api.console import access_forms
+from services.api.console.forms import Typed, typed_of
 from services.api.console.neighbours import neighbours
-from services.api.console.pages import Page, Pages
+from services.api.console.pages import ROOT, Page, Pages, wants_data
+from services.api.console.routes.project_settings import told
 from services.api.desk import LAST_ID, Desk
+from services.api.routes.notifiers import add_notifier
+from shared.errors import Refusal
 from shared.repository import attempts, holds, jobs
 from shared.repository.database import Tx
+from shared.runtime import FAKE
 from shared.secret import Secret
 from shared.settings import PREFIX, VARIABLES, Settings
 from shared.web.health import CheckNow, readiness
+from shared.web.problems import problem_of, request_id
+
+ADMIN: Final = {"admin": True}
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -35,12 +44,34 @@ class Shown(msgspec.Struct, frozen=True):
     meaning: str
 
 
-@get("/service", opt={"admin": True})
+@get(["/service", "/service/notifiers"], opt=ADMIN)
 async def show_service(
     request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], own: NamedDependency[Own]
 ) -> Page:
-    """Health of all services, and the settings."""
+    """Health of all services, who is told of all projects, and the settings."""
+    return await _page(request, desk, pages, own)
 
+
+@post("/service/notifiers", opt=ADMIN, status_code=200)
+async def tell_somebody(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], own: NamedDependency[Own]
+) -> Response[Any]:
+    """Have somebody told of all projects; a webhook's signing secret is shown in this answer only."""
+    typed = await typed_of(request)
+    try:
+        made = await desk.flow.run(
+            request.user, lambda unit: add_notifier(unit, desk, access_forms.notifier(typed), None)
+        )
+    except Refusal as refusal:
+        if wants_data(request):
+            raise
+        return await _page(request, desk, pages, own, typed, refusal)
+    return pages.show(request, "made.html", part="notifiers", place=f"{ROOT}/service", made=made)
+
+
+async def _page(
+    request: ApiRequest, desk: Desk, pages: Pages, own: Own, tried: Typed | None = None, refusal: Refusal | None = None
+) -> Page:
     def read(tx: Tx) -> dict[str, Any]:
         newest = attempts.page(tx, project_id=None, state=None, before=LAST_ID, limit=1)
         ended = jobs.page(tx, project_id=None, state="succeeded", before=LAST_ID, limit=1)
@@ -50,6 +81,7 @@ async def show_service(
             "held": bool(holds.in_force(tx)),
             "last_attempt": newest[0].started_at if newest else None,
             "last_job": ended[0].finished_at if ended else None,
+            **told(tx, None),
         }
 
     others, own_state, found = await asyncio.gather(
@@ -62,6 +94,11 @@ async def show_service(
         version=own.version,
         others=others,
         settings=shown_settings(desk.settings),
+        status=refusal.http_status if refusal else 200,
+        at="notifiers" if refusal else "",
+        tried=tried or {},
+        problem=problem_of(refusal, request_id(request)) if refusal else None,
+        back=f"{ROOT}/service",
         **found,
     )
 
@@ -77,6 +114,8 @@ def shown_settings(settings: Settings) -> Sequence[Shown]:
 
 def _value(value: object) -> str:
     match value:
+        case Secret() if value.reveal().startswith(FAKE):
+            return "no Redis: the queue is inside of this process"
         case Secret():
             return "set, not shown"
         case None | ():
@@ -92,7 +131,7 @@ def _value(value: object) -> str:
 def _source(value: object, default: object) -> str:
     if isinstance(value, Secret) and value.file is not None:
         return f"file {value.file}"
-    return "default" if value == default else "environment"
+    return "default" if value == default else "set"
 
 
-ROUTES = [show_service]
+ROUTES = [show_service, tell_somebody]

@@ -164,6 +164,17 @@ function tell(form, problem) {
   if (flawed instanceof HTMLElement) { flawed.setAttribute("aria-invalid", "true"); flawed.focus(); }
 }
 
+// What is shown once comes as a page, of which `data-shown` is put beside the button; it stays until the page is left.
+async function reveal(form, page) {
+  const shown = new DOMParser().parseFromString(page, "text/html").querySelector("[data-shown]");
+  if (!shown) return;
+  form.querySelector(".said").replaceChildren(document.importNode(shown, true));
+  form.reset();
+  form.querySelector("details")?.removeAttribute("open");
+  form.querySelector("[data-shown]").focus();
+  await refresh();
+}
+
 async function send(form, button) {
   if (form.getAttribute("aria-busy") === "true") return;
   form.setAttribute("aria-busy", "true");
@@ -175,6 +186,7 @@ async function send(form, button) {
       headers: { accept: "application/json" },
       body: new URLSearchParams(new FormData(form, button)),
     });
+    if (answer.ok && answer.headers.get("content-type").startsWith("text/html")) { await reveal(form, await answer.text()); return; }
     const said = await answer.json();
     if (!answer.ok) { tell(form, said); return; }
     if (said.location) { location.assign(said.location); return; }
