@@ -20,6 +20,9 @@ from shared.states.rest import under_way
 from shared.states.waiting import Evidence, Finding, Situation, waits_at_forge
 
 
+_ORDER = {urgency: place for place, urgency in enumerate(Urgency)}
+
+
 class Way(msgspec.Struct, frozen=True):
     """One answer that a thing accepts; `needs` are the fields without which it is refused."""
 
@@ -52,7 +55,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 def place(urgency: Urgency, since: int, name: str) -> int:
     """A number that grows with the list; the name keeps those of one moment apart."""
-    return (list(Urgency).index(urgency) << 59) | (since << 17) | (crc32(name.encode()) & 0x1FFFF)
+    return (_ORDER[urgency] << 59) | (since << 17) | (crc32(name.encode()) & 0x1FFFF)
 
 
 _APPROVE, _SKIP = Way("approve", "Approve it"), Way("skip", "Go on without it", ("reason",))
