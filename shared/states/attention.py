@@ -19,7 +19,6 @@ from shared.states.gates import judge
 from shared.states.rest import under_way
 from shared.states.waiting import Evidence, Finding, Situation, waits_at_forge
 
-
 _ORDER = {urgency: place for place, urgency in enumerate(Urgency)}
 
 
