@@ -32,6 +32,7 @@ from services.api.routes import (
     projects,
     protocols,
     queues,
+    services,
     steps,
     stream,
 )
@@ -65,6 +66,7 @@ ROUTES = [
     *stream.ROUTES,
     *attention.ROUTES,
     *notifiers.ROUTES,
+    *services.ROUTES,
 ]
 
 
@@ -96,6 +98,7 @@ def create_app(
         ],
         dependencies={
             "desk": Provide(lambda: desk, sync_to_thread=False, use_cache=True),
+            "checks": Provide(lambda: checks, sync_to_thread=False, use_cache=True),
             "feed": Provide(lambda: feed, sync_to_thread=False, use_cache=True),
         },
         lifespan=[_reading(feed)],

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Literal
 
-import httpx
 import msgspec
 
-from services.cli.rest import find_connection, is_loopback
+from services.cli.findings import Finding, State, ask
 from services.cli.services import is_here, local_settings
 from shared.errors import JobError, StartupError
 from shared.queue import Queue
@@ -23,24 +21,11 @@ from shared.repository.database import examine
 from shared.runtime import FAKE
 from shared.safety import Service, require_for, secret_flaws
 from shared.settings import PREFIX, Settings
-from shared.web.health import Readiness
 
-State = Literal["ok", "warn", "fail"]
-
-ASK_S = 5.0
 # Tokens and signatures with a time in them are refused when clocks differ by minutes.
 CLOCK_S = 30.0
 LITTLE_BYTES, NO_BYTES = 2 * 1024**3, 200 * 1024**2
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What a check found, and how to mend it."""
-
-    name: str
-    state: State
-    text: str
-    fix: str = ""
 
 
 class Patient(msgspec.Struct, frozen=True):
@@ -48,7 +33,6 @@ class Patient(msgspec.Struct, frozen=True):
 
     settings: Settings
     environment: Mapping[str, str]
-    api: str | None
 
     @property
     def has_redis(self) -> bool:
@@ -56,13 +40,13 @@ class Patient(msgspec.Struct, frozen=True):
         return not self.settings.redis_url.reveal().startswith(FAKE)
 
 
-async def examine_all(environment: Mapping[str, str], api: str | None) -> list[Finding]:
-    """Every check, in the order in which a newcomer mends things."""
+async def examine_terminal(environment: Mapping[str, str]) -> list[Finding]:
+    """Every check of this environment, in the order in which a newcomer mends things."""
     try:
-        patient = Patient(local_settings(environment), environment, api)
+        patient = Patient(local_settings(environment), environment)
     except StartupError as error:
         return [Finding("settings", "fail", str(error), "deploy/SETTINGS.md lists the settings and what they accept")]
-    checks = (settings, git, codex, database, room, redis, secrets, clock, server, webhooks)
+    checks = (settings, git, codex, database, room, redis, secrets, clock, address)
     found = await asyncio.gather(*(check(patient) for check in checks))
     return [finding for some in found for finding in some]
 
@@ -236,7 +220,7 @@ async def clock(patient: Patient) -> list[Finding]:
     host = next(iter(patient.settings.forges), None)
     if host is None:
         return []
-    answer = await _ask(f"https://{host}/")
+    answer = await ask(f"https://{host}/")
     if isinstance(answer, str) or "date" not in answer.headers:
         return [
             Finding(
@@ -257,47 +241,15 @@ def compare_clocks(host: str, said: str, now: float) -> Finding:
     return Finding("clock", "ok", f"it agrees with {host}'s")
 
 
-async def server(patient: Patient) -> list[Finding]:
-    """Whether the service that the commands speak to is ready."""
-    connection = find_connection(patient.environment, patient.api)
-    answer = await _ask(f"{connection.url}/health/ready")
-    if isinstance(answer, str):
-        fix = f"start one with `deksdenflow up`, or set {PREFIX}API_BASE"
-        return [Finding("server", "warn", f"none answers at {connection.url} ({answer})", fix)]
-    try:
-        ready = msgspec.json.decode(answer.content, type=Readiness)
-    except msgspec.MsgspecError:
-        return [Finding("server", "fail", f"{connection.url} is no DeksdenFlow", f"mend {PREFIX}API_BASE")]
-    broken = {name: check for name, check in ready.checks.items() if not check.ok}
-    if not broken:
-        return [Finding("server", "ok", f"{connection.url} is ready")]
-    return [
-        Finding(
-            "server", "fail", f"{connection.url} is not ready: {name}: {check.detail or ''}", "mend it where it runs"
-        )
-        for name, check in broken.items()
-    ]
-
-
-async def webhooks(patient: Patient) -> list[Finding]:
+async def address(patient: Patient) -> list[Finding]:
     """Whether forges may reach us by our public address, as far as it is seen from here."""
     url = patient.settings.public_url
     if url is None:
         fix = f"set {PREFIX}PUBLIC_URL once forges are to deliver; without it nothing but their deliveries is missing"
-        return [Finding("webhooks", "warn" if patient.settings.is_local else "fail", "there is no public address", fix)]
-    answer = await _ask(f"{url.rstrip('/')}/health")
+        return [Finding("address", "warn" if patient.settings.is_local else "fail", "there is no public address", fix)]
+    answer = await ask(f"{url.rstrip('/')}/health")
     if isinstance(answer, str) or not answer.is_success:
         why = answer if isinstance(answer, str) else f"status {answer.status_code}"
         fix = "see that its name resolves, and that a proxy passes it on to the services; then test the project's hook"
-        return [Finding("webhooks", "fail", f"{url}/health does not answer ({why})", fix)]
-    return [Finding("webhooks", "ok", f"{url} answers; `POST /projects/<id>/webhook_test` tries a delivery")]
-
-
-async def _ask(url: str) -> httpx.Response | str:
-    """The answer, or why there was none."""
-    ours = is_loopback(httpx.URL(url).host)
-    try:
-        async with httpx.AsyncClient(timeout=ASK_S, trust_env=not ours) as client:
-            return await client.get(url)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return str(error) or type(error).__name__
+        return [Finding("address", "fail", f"{url}/health does not answer ({why})", fix)]
+    return [Finding("address", "ok", f"{url} answers; `POST /projects/<id>/webhook_test` tries a delivery")]

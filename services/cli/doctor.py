@@ -1,15 +1,18 @@
 """The command that looks for what is wrong here, and says how to mend it."""
 
+import asyncio
 import sys
 
 from cyclopts import App
 from rich.text import Text
 
-from services.cli.checks import Finding, examine_all
+from services.cli.afar import examine_server
+from services.cli.checks import examine_terminal
 from services.cli.desk import new_console
 from services.cli.ending import Exit
+from services.cli.findings import Finding
 from services.cli.options import HERE, Called, Everywhere, Options
-from services.cli.rest import as_json
+from services.cli.rest import as_json, find_connection
 from services.cli.text import line
 
 _MARKS = {"ok": ("✔", "green"), "warn": ("!", "yellow"), "fail": ("✘", "red")}
@@ -21,20 +24,27 @@ def register(app: App) -> None:
 
 
 async def doctor(*, options: Everywhere = None, caller: Called) -> Exit:
-    """Check this machine, its settings and what they point to; each finding says how to mend it.
+    """Check this terminal's environment, and the server that it speaks to; each finding says how to mend it.
 
-    It checks git, Codex with its login and sandbox, Redis, the database and its disk, the clock, the public address
-    and the secrets, in the environment that it is called in: call it where the services run.
+    Of this terminal: git, Codex with its login and sandbox, Redis, the database and its disk, the clock, the public
+    address and the secrets, as a service that is started here would find them. Of the server: how its API, webhook
+    service and worker are where they run.
     """
     given = options or Options()
-    found = await examine_all(caller.environment, given.api)
+    here, there = await asyncio.gather(
+        examine_terminal(caller.environment), examine_server(caller.environment, given.api)
+    )
+    found = [*here, *there]
     failed = [each for each in found if each.state == "fail"]
     if given.json:
         sys.stdout.write(f"{as_json({'ok': not failed, 'findings': found})}\n")
     else:
         console = new_console(caller)
-        for finding in found:
-            console.print(_line(finding), soft_wrap=True)
+        server = find_connection(caller.environment, given.api).url
+        for title, some in (("This terminal, for what is started in it", here), (f"The server at {server}", there)):
+            console.print(Text(line(title), style="bold"), soft_wrap=True)
+            for finding in some:
+                console.print(_line(finding), soft_wrap=True)
         console.print(Text(f"{len(failed)} of {len(found)} failed" if failed else "Nothing is broken.", style="bold"))
     return Exit.FAILED if failed else Exit.OK
 

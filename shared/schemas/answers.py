@@ -325,6 +325,30 @@ class SecretAnswer(Answer, frozen=True):
     updated_at: Time
 
 
+class CheckAnswer(Answer, frozen=True):
+    """The state of one thing that a service depends on."""
+
+    name: Annotated[str, Meta(examples=["database"])]
+    ok: bool
+    detail: Annotated[str | None, Meta(description="What is wrong and what to do, or a fact worth knowing.")]
+
+
+class ServiceAnswer(Answer, frozen=True):
+    """A service as the API sees it; where it cannot be asked from there it is `unknown`, and `note` says why."""
+
+    name: Annotated[str, Meta(description="`api`, `webhooks` or `worker`.")]
+    status: Literal["ready", "unready", "unknown"]
+    address: Annotated[str | None, Meta(description="Where it was asked.")]
+    note: str
+    checks: tuple[CheckAnswer, ...]
+
+
+class ServicesAnswer(Answer, frozen=True):
+    """All three services."""
+
+    services: tuple[ServiceAnswer, ...]
+
+
 class RootAnswer(Answer, frozen=True):
     """Where to go from here."""
 

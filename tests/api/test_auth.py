@@ -44,6 +44,7 @@ ADMIN_ONLY = {
     ("POST", "/notifiers/{notifier_id}/actions/test"),
     ("GET", "/notifiers/{notifier_id}/deliveries"),
     ("POST", "/notifiers/{notifier_id}/deliveries/{notice_id}/actions/retry"),
+    ("GET", "/services"),
     ("GET", "/line"),
     ("POST", "/line/actions/stop"),
     ("POST", "/line/actions/resume"),
@@ -139,7 +140,7 @@ async def test_another_projects_token_finds_nothing(house: House) -> None:
         if path in NARROWED and method == "GET":
             assert answer.status_code == 200, (method, path)
             assert "dark-theme" not in answer.text
-        elif path == "/projects" or path.startswith(("/line", "/notifiers")):
+        elif path == "/projects" or path.startswith(("/line", "/notifiers", "/services")):
             assert answer.status_code == 403
         else:
             assert answer.status_code == 404, (method, path)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import httpx
+
 from tests.api.house import ADMIN, House, open_house
 
 
@@ -38,3 +40,16 @@ async def test_requests_are_counted_by_route_and_not_by_path(house: House) -> No
     assert 'requests_total{method="GET",path="/projects/{project_id}",status="404"} 3.0' in text
     assert 'requests_total{method="GET",path="unmatched",status="404"} 3.0' in text
     assert "/nope" not in text
+
+
+async def test_all_services_are_told_as_the_api_sees_them(house: House, admin: httpx.AsyncClient) -> None:
+    answer = await admin.get("/services")
+    assert answer.status_code == 200
+    told = {each["name"]: each for each in answer.json()["services"]}
+    assert list(told) == ["api", "webhooks", "worker"]
+    ready = (await house.client.get("/health/ready")).json()
+    assert told["api"]["status"] == ready["status"] == "unready"
+    assert {each["name"]: each["ok"] for each in told["api"]["checks"]} == {"database": True, "redis": False}
+    for name in ("webhooks", "worker"):
+        assert told[name]["status"] == "unknown"
+        assert told[name]["note"].endswith(".")

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from services.cli.__main__ import main
+from services.cli.afar import told_of
 from services.cli.checks import compare_clocks
+from shared.schemas.answers import CheckAnswer, ServiceAnswer
+from tests.api.house import TOKEN
 from tests.cli.served import Line, Said, one_line
 
 KEY = "correct-horse-battery-staple-0123456789"
@@ -157,12 +160,43 @@ def test_weak_and_open_secrets_are_found(machine: Machine) -> None:
     assert found[0]["fix"] == f"chmod go-rwx {file}"
 
 
-def test_a_server_that_is_not_there_or_not_ready_is_found(machine: Machine, cli: Line) -> None:
-    assert machine.states("server") == {"warn"}
-    assert machine.states("server", API_BASE=cli.served.url) == {"ok"}
-    assert machine.states("webhooks", PUBLIC_URL=cli.served.url) == {"ok"}
-    assert machine.states("webhooks", PUBLIC_URL=f"{cli.served.url}/elsewhere") == {"fail"}
-    assert machine.states("webhooks") == {"warn"}
+def test_a_public_address_that_does_not_answer_is_found(machine: Machine, cli: Line) -> None:
+    assert machine.states("address", PUBLIC_URL=cli.served.url) == {"ok"}
+    assert machine.states("address", PUBLIC_URL=f"{cli.served.url}/elsewhere") == {"fail"}
+    assert machine.states("address") == {"warn"}
+
+
+def test_a_server_that_is_not_there_is_found_and_told_apart_from_this_terminal(machine: Machine) -> None:
+    (finding,) = machine.found("api")
+    assert (finding["of"], finding["state"]) == ("server", "warn")
+    assert all(each["of"] == "terminal" for each in machine.found("git"))
+    told = machine.call("doctor").out
+    assert told.index("This terminal") < told.index("git  ") < told.index("The server at http://") < told.index("api  ")
+
+
+def test_the_services_are_told_as_the_server_sees_them(machine: Machine, cli: Line) -> None:
+    server = {"API_BASE": cli.served.url, "API_TOKEN": TOKEN}
+    assert machine.found("api", **server)[0]["text"] == f"{cli.served.url} is ready (migration 1)"
+    for name in ("webhooks", "worker"):
+        (finding,) = machine.found(name, **server)
+        assert (finding["of"], finding["state"]) == ("server", "warn")
+        assert "not known to the API" in finding["text"]
+    (finding,) = machine.found("worker", API_BASE=cli.served.url)
+    assert "DEKSDENFLOW_API_TOKEN" in finding["fix"]
+
+
+def test_what_is_broken_at_the_server_is_told_with_its_remedy() -> None:
+    broken = (
+        CheckAnswer(name="redis", ok=False, detail="Redis does not answer"),
+        CheckAnswer(name="codex", ok=False, detail="sandbox_missing: no bubblewrap"),
+        CheckAnswer(name="database", ok=True, detail="migration 1"),
+    )
+    found = told_of(
+        ServiceAnswer(name="worker", status="unready", address="http://127.0.0.1:9/x", note="", checks=broken)
+    )
+    assert [(each.name, each.state, each.of) for each in found] == [("worker", "fail", "server")] * 2
+    assert "DEKSDENFLOW_REDIS_URL" in found[0].fix
+    assert "doctor" in found[1].fix
 
 
 def test_what_disks_have_left_is_told(machine: Machine) -> None:

@@ -300,4 +300,4 @@ def test_in_an_image_with_one_service_all_that_needs_no_other_works(tmp_path: Pa
         assert (done.returncode, "not part of this installation" in done.stderr) == (3, True), done.stderr
     found = {each["name"]: each for each in json.loads(call("doctor", "--json").stdout)["findings"]}
     assert found["codex"]["state"] == ("ok" if service == "worker" else "warn")
-    assert found["server"]["state"] == "ok"
+    assert found["api"]["state"] == "ok"
