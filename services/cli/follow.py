@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 from services.cli.desk import Desk
 from services.cli.ending import CommandError, Exit
 from services.cli.picture import Scene
-from services.cli.rest import AGAIN_S, Message
+from services.cli.rest import AGAIN_S, LOST_S, Message
 from shared.schemas.answers import AttemptAnswer, EventAnswer, ProtocolAnswer
 from shared.schemas.transcript import Item
 
@@ -108,6 +109,12 @@ class Follower:
                     heard(attempt, item)
 
 
+def _tell_lost(lost: bool) -> None:  # noqa: FBT001  its one word
+    words = f"the connection is lost; trying again for {LOST_S:.0f} s" if lost else "the connection is back"
+    sys.stderr.write(f"deksdenflow: {words}\n")
+    sys.stderr.flush()
+
+
 async def read_scene(desk: Desk, protocol_id: int) -> Scene:
     """A run with its steps and attempts, as they are now."""
     protocol = await desk.rest.get(f"/protocols/{protocol_id}", ProtocolAnswer)
@@ -116,9 +123,19 @@ async def read_scene(desk: Desk, protocol_id: int) -> Scene:
 
 @asynccontextmanager
 async def following(
-    desk: Desk, protocol_id: int, *, on_event: OnEvent | None = None, on_item: OnItem | None = None, agent: bool = True
+    desk: Desk,
+    protocol_id: int,
+    *,
+    on_event: OnEvent | None = None,
+    on_item: OnItem | None = None,
+    agent: bool = True,
+    drawn: bool = False,
 ) -> AsyncGenerator[Follower]:
-    """A follower that keeps up for as long as the body runs; what keeps it from that ends the body."""
+    """A follower that keeps up for as long as the body runs; what keeps it from that ends the body.
+
+    Where nothing is `drawn` that shows it, a lost connection is told, and that it is back.
+    """
+    desk.rest.on_lost = None if drawn else _tell_lost
     events = await desk.rest.some(f"/protocols/{protocol_id}/events", EventAnswer, limit=1)
     follower = Follower(desk, await read_scene(desk, protocol_id), on_event, on_item)
     jobs: list[Any] = [follower.hear(events[0].id if events else 0), follower.read()]

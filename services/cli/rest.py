@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -82,8 +82,9 @@ class Rest:
 
     def __init__(self, connection: Connection) -> None:
         self.url = connection.url
-        # Whether a stream was cut and has not come back yet.
-        self.lost = False
+        # Told once when streams are cut, and once when all of them are back.
+        self.on_lost: Callable[[bool], None] | None = None
+        self._cut: set[str] = set()
         self._http = httpx.AsyncClient(
             base_url=connection.url,
             headers=connection.headers,
@@ -137,6 +138,17 @@ class Rest:
                 return "".join(parts)
             offset = following
 
+    @property
+    def lost(self) -> bool:
+        """Whether a stream was cut and has not come back yet."""
+        return bool(self._cut)
+
+    def _hears(self, path: str, *, heard: bool) -> None:
+        before = self.lost
+        (self._cut.discard if heard else self._cut.add)(path)
+        if self.on_lost is not None and before is not self.lost:
+            self.on_lost(self.lost)
+
     async def follow(
         self, path: str, query: Query | None = None, *, after: int | None = None
     ) -> AsyncGenerator[Message]:
@@ -160,14 +172,16 @@ class Rest:
                     if not answer.is_success:
                         await answer.aread()
                         raise self._refused(answer)
-                    self.lost, lost_at = False, None
+                    lost_at = None
+                    self._hears(path, heard=True)
                     async for message in _messages(answer):
                         place = message.id
                         yield message
                         if message.event == "end":
                             return
             except httpx.HTTPError as error:
-                self.lost, lost_at = True, lost_at or time.monotonic()
+                lost_at = lost_at or time.monotonic()
+                self._hears(path, heard=False)
                 if time.monotonic() - lost_at > LOST_S:
                     raise self._unreachable(error) from error
             await asyncio.sleep(AGAIN_S)

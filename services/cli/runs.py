@@ -177,6 +177,7 @@ async def watch(protocol: ProtocolName = None, /, *, options: Everywhere = None,
             found.id,
             on_event=teller.event if teller else None,
             on_item=teller.item if teller and not desk.json else None,
+            drawn=live,
         ) as follower:
             if teller is not None:
                 teller.begin(follower.scene)

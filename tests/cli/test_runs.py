@@ -224,3 +224,33 @@ def test_a_watch_goes_on_over_a_restart_of_the_server(
         after = Line(second, tmp_path, capsys).get(f"/protocols/{run}/events")[::-1][before:]
     assert said[0].code == 6
     assert [json.loads(each) for each in said[0].out.splitlines()] == after
+
+
+def test_off_a_terminal_a_lost_connection_is_told_once_and_once_that_it_is_back(
+    tmp_path: Path, redis_url: str, free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    def heard(words: str) -> Callable[[], bool]:
+        def now() -> bool:
+            told.append(capsys.readouterr().err)
+            return words in "".join(told)
+
+        return now
+
+    with serving(tmp_path / "house", redis_url, free_port) as first:
+        cli = Line(first, tmp_path, capsys)
+        run = cli.do(first.house.planned(cli.do(first.house.project()), "One", "Two"))
+        cli.do(first.house.client.post(f"/protocols/{run}/actions/run_next_step", headers=ADMIN))
+        cli.do(first.house.claim(JobKind.EXECUTE))
+        watching = beside(cli, lambda: cli("watch", run))
+        readers(cli, 1)
+    until(heard("is lost"), within=SOON_S)
+    with serving(tmp_path / "house", redis_url, free_port) as second:
+        until(heard("is back"), within=SOON_S)
+        second.do(second.house.client.post(f"/protocols/{run}/actions/cancel", headers=ADMIN))
+        watching.join()
+    assert "".join(told).splitlines() == [
+        "deksdenflow: the connection is lost; trying again for 60 s",
+        "deksdenflow: the connection is back",
+    ]
