@@ -43,7 +43,7 @@ async def add(
     options: Everywhere = None,
     caller: Called,
 ) -> Exit:
-    """Register a repository, which is then cloned and checked."""
+    """Register a repository, which is then cloned and checked; unlike in the console, no plan waits for approval."""
     async with open_desk(caller, options) as desk:
         found = [git_url] if git_url else await asyncio.to_thread(origin_of, caller)
         if not found:

@@ -35,6 +35,9 @@ How a page is added:
 3. An entry in `NAV` of `pages.py`, if it belongs into the navigation. An action that is not there yet: one line in the
    table of `actions.py`.
 
+A form (`data-act`) whose answer holds what is shown once answers with a page also to the script, which puts what has
+`data-shown` there beside the button: see `routes/project_settings.py`.
+
 A list that grows while an agent works (`data-grows`) names a stream and a page of fragments: see `console.js`.
 No inline script or style anywhere: the policy of every page forbids it, and the browser tests fail on it.
 """

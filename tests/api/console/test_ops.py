@@ -12,6 +12,7 @@ from services.api.console.hearing import pretty
 from services.api.console.routes.service import shown_settings
 from shared.errors import Category
 from shared.repository.database import Tx
+from shared.runtime import FAKE
 from shared.schemas.reports import Failed
 from shared.schemas.statuses import JobKind
 from shared.secret import Secret
@@ -192,6 +193,12 @@ def test_no_secret_is_among_the_settings_that_are_shown(tmp_path: Path) -> None:
     assert (shown["LOG_LEVEL"].value, shown["LOG_LEVEL"].source) == ("INFO", "default")
     assert shown["GITHUB_TOKEN"].value == "–"
     assert len(shown) == len(Settings.__struct_fields__)
+
+
+def test_a_queue_inside_of_the_process_is_called_so() -> None:
+    shown = {each.name: each for each in shown_settings(Settings(redis_url=Secret(FAKE), allow_local_repos=True))}
+    assert shown[f"{PREFIX}REDIS_URL"].value == "no Redis: the queue is inside of this process"
+    assert (shown[f"{PREFIX}ALLOW_LOCAL_REPOS"].value, shown[f"{PREFIX}ALLOW_LOCAL_REPOS"].source) == ("true", "set")
 
 
 async def test_charts_sum_what_the_tables_hold(inside: Window, house: House) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 
 import httpx
+from fakeredis import FakeServer
 from litestar import Litestar
 
-from shared.web.health import Check, CheckNow, health_routes
+from shared.queue import Queue
+from shared.web.health import Check, CheckNow, health_routes, redis_check
 
 
 async def readiness(**checks: CheckNow) -> httpx.Response:
@@ -54,3 +56,9 @@ async def test_a_check_that_hangs_is_a_no_in_time() -> None:
     async with asyncio.timeout(10):
         answer = await readiness(sandbox=hanging)
     assert (answer.status_code, answer.json()["checks"]["sandbox"]["ok"]) == (503, False)
+
+
+async def test_where_there_is_no_redis_nothing_says_that_one_works() -> None:
+    queue = Queue.from_fake(FakeServer(version=(7,)), "here")
+    assert await redis_check(queue)() == Check(ok=True, detail="there is none; the queue is inside of this process")
+    await queue.close()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.worker.jobs.sync import LOG_BYTES, tail
+from shared.errors import Conflict
 from shared.workflow.sync import sync_protocol, trigger_ci
 from tests.fakes.forge import Answer
 from tests.worker.jobs.at_forge import TOKEN, Scene, at_forge
@@ -94,6 +95,19 @@ async def test_ci_is_asked_for_once_although_the_forge_fails_before(
         assert len(scene.repository.dispatched) == 1
         event = await scene.shop.event("ci_triggered")
         assert event.metadata["url"].startswith(scene.repository.url)
+
+
+async def test_without_a_forge_no_ci_is_asked_for_and_it_is_said_what_that_needs(
+    ground_floor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_forge("gitlab", ground_floor, monkeypatch) as scene:
+        await scene.execute()
+        await scene.shop.change("UPDATE projects SET ci_provider = NULL")
+        with pytest.raises(Conflict, match="set its ci_provider to github or gitlab"):
+            await scene.shop.call(trigger_ci, 1, workflow=None, inputs={})
+        await scene.shop.change("UPDATE projects SET git_url = '/srv/a.git'")
+        with pytest.raises(Conflict, match="has no forge: its repository is on this machine"):
+            await scene.shop.call(trigger_ci, 1, workflow=None, inputs={})
 
 
 async def test_ci_that_cannot_be_asked_for_fails_and_says_why(
