@@ -141,6 +141,7 @@ async def set_the_scene(world: World) -> dict[str, str]:
         "charts": "/console/charts?over=24h",
         "service": "/console/service",
         "project": "/console/projects/1",
+        "settings": "/console/projects/1/settings",
     }
 
 

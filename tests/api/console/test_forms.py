@@ -125,6 +125,12 @@ async def test_what_was_typed_into_a_refused_button_is_kept(house: House, inside
     assert "Keep the &lt;old&gt; name." in page.text
 
 
+async def test_a_field_that_a_button_needs_is_named_as_it_is_called_there(house: House, inside: Window) -> None:
+    _, step = await house.executed(await house.project())
+    page = await inside.post(f"/console/steps/{step}/actions/reject", feedback="")
+    assert (page.status_code, "What is to be done differently: fill this in." in page.text) == (400, True)
+
+
 async def test_a_plan_that_changed_since_is_not_approved(house: House, inside: Window) -> None:
     protocol = await house.planned(await house.project(policy={"plan_approval": True}))
     version = (await house.client.get(f"/protocols/{protocol}", headers=ADMIN)).json()["version"]

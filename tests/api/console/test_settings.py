@@ -226,6 +226,7 @@ async def test_the_secret_of_a_new_address_is_shown_once_with_what_to_enter_wher
     assert secret.startswith("dfw_")
     assert "Settings → Webhooks → Add webhook" in answer.text
     assert "Pull requests" in answer.text
+    assert "reaches this service, and then <code>/webhooks/github/" in answer.text
     assert "data-shown" in answer.text
     assert secret not in str(answer.headers)
     assert secret not in "".join(inside.http.cookies.values())
