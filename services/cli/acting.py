@@ -9,7 +9,9 @@ from services.cli.desk import Desk, open_desk, read_reference
 from services.cli.ending import CommandError, Exit
 from services.cli.options import ACT, Called, Everywhere, Options, ProtocolName, Target
 from services.cli.text import line, status
+from shared.errors import Conflict
 from shared.schemas.answers import JobAnswer, ProtocolAnswer, StepAnswer
+from shared.schemas.problems import URN, Problem
 from shared.schemas.requests import ApproveStep, Because, Body, Feedback, PauseProtocol, RetryStep
 
 Reason = Annotated[str | None, Parameter(name=["--reason", "-r"], help="Why, in a sentence, for the record.")]
@@ -178,10 +180,22 @@ async def _judge(
         elif open_steps:
             await _on_step(desk, protocol, open_steps[0], of_step)
         else:
-            possible = ", ".join(protocol.allowed_actions) or "nothing"
-            about = f"protocol run {protocol.id} is {protocol.status}, and nothing of it is open for {of_step[0]!r}"
-            text = f"{about}. Possible: {possible}."
-            raise CommandError(Exit.REFUSED, text)
+            raise _nothing_open(protocol, of_step[0])
+
+
+def _nothing_open(protocol: ProtocolAnswer, action: str) -> CommandError:
+    """The refusal that the server would give if it could be asked for a step that is not there."""
+    text = f"protocol run {protocol.id} is {protocol.status}, and nothing of it is open for {action!r}"
+    problem = Problem(
+        type=f"{URN}{Conflict.type}",
+        title=Conflict.title,
+        status=Conflict.http_status,
+        detail=f"{text}.",
+        status_now=protocol.status,
+        allowed_actions=protocol.allowed_actions,
+    )
+    possible = ", ".join(protocol.allowed_actions) or "nothing"
+    return CommandError(Exit.REFUSED, f"{text}. Possible: {possible}.", problem)
 
 
 async def _on_step(desk: Desk, protocol: ProtocolAnswer, step: StepAnswer, move: Move) -> None:

@@ -53,11 +53,11 @@ def told_of(service: ServiceAnswer) -> list[Finding]:
     """What is to be said of a service."""
     at = f"{service.address} " if service.address else ""
     if service.status == "unknown":
-        fix = "start it if it is not there; where it runs elsewhere, run `deksdenflow doctor` there"
-        return [_finding(service.name, "warn", f"{at}is not known to the API: {service.note}", fix)]
+        fix = "start it if it is not there; else run `deksdenflow doctor` where it runs, or ask its /health/ready"
+        return [_finding(service.name, "warn", f"{at}is not known to the API. {service.note}", fix)]
     broken = [each for each in service.checks if not each.ok]
     if not broken:
-        facts = "; ".join(each.detail for each in service.checks if each.detail)
+        facts = "; ".join(f"{each.name}: {each.detail}" for each in service.checks if each.detail)
         return [_finding(service.name, "ok", f"{at}is ready{f' ({facts})' if facts else ''}")]
     return [
         _finding(

@@ -29,7 +29,7 @@ class Exit(IntEnum):
 _MEANINGS = {
     Exit.OK: "It is done; a run that was waited for has completed.",
     Exit.FAILED: "It failed: the run ended as failed, or `doctor` found something that does not work.",
-    Exit.USAGE: "The command line, a setting or the folder is not right; nothing was asked of the server.",
+    Exit.USAGE: "The command line, a setting or the folder is not right; nothing was changed.",
     Exit.UNREACHABLE: "The server does not answer, answers something else, or something needed is not installed.",
     Exit.REFUSED: "The server refused: the line says why and what is possible; `--json` prints the problem document.",
     Exit.BLOCKED: "The run that was waited for is blocked.",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, validators
 
 # The chapters of `--help`.
 RUN = Group("Give work, and watch it", sort_key=0)
@@ -57,4 +57,7 @@ Target = Annotated[
     str | None,
     Parameter(help="A protocol run (3, or its name) or its step (3.2). Default: the newest open run here."),
 ]
-Count = Annotated[int, Parameter(name=["--limit", "-n"], help="How many at most, newest first.")]
+Count = Annotated[
+    int,
+    Parameter(name=["--limit", "-n"], validator=validators.Number(gte=1), help="How many at most, newest first."),
+]

@@ -272,7 +272,10 @@ def _filled(query: Query | None) -> dict[str, int | str]:
 
 def _in_one_line(problem: Problem) -> str:
     flaws = "; ".join(f"{flaw.field}: {flaw.message}" for flaw in problem.errors or ())
-    parts = [f"{problem.title}.", problem.detail or "", flaws]
+    told = problem.detail or ""
+    if flaws and all(flaw.message in told for flaw in problem.errors or ()):
+        told = ""  # it says the same with less order
+    parts = [f"{problem.title}.", told, flaws]
     if problem.status_now:
         parts.append(f"It is {problem.status_now} now.")
     if problem.allowed_actions:

@@ -123,5 +123,8 @@ def test_a_refusal_is_one_line_that_says_what_is_possible_and_the_problem_for_a_
     one_line(said, 4)
     assert said.json["type"] == "urn:deksdenflow:problem:wrong-status"
     assert "nothing of it is open for 'approve'" in one_line(cli("approve", run), 4)
+    problem = cli("approve", run, "--json").json
+    assert (problem["status"], problem["type"]) == (409, "urn:deksdenflow:problem:wrong-status")
+    assert problem["allowed_actions"] == cli.get(f"/protocols/{run}")["allowed_actions"]
     assert "step 9" in one_line(cli("approve", f"{run}.9"), 2)
     assert one_line(cli("pause", 10**9), 4).startswith("deksdenflow: Not found.")

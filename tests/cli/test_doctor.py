@@ -176,7 +176,7 @@ def test_a_server_that_is_not_there_is_found_and_told_apart_from_this_terminal(m
 
 def test_the_services_are_told_as_the_server_sees_them(machine: Machine, cli: Line) -> None:
     server = {"API_BASE": cli.served.url, "API_TOKEN": TOKEN}
-    assert machine.found("api", **server)[0]["text"] == f"{cli.served.url} is ready (migration 1)"
+    assert machine.found("api", **server)[0]["text"] == f"{cli.served.url} is ready (database: migration 1)"
     for name in ("webhooks", "worker"):
         (finding,) = machine.found(name, **server)
         assert (finding["of"], finding["state"]) == ("server", "warn")

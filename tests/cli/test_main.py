@@ -110,6 +110,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         ("cancel", "j5.1"),
         ("jobs", "--status", "asleep"),
         ("jobs", "--limit", "many"),
+        ("jobs", "--limit", "0"),
         ("status", "--api", "ftp://host"),
         ("status", "--api", "http://host:port"),
     ],

@@ -52,6 +52,12 @@ def test_a_task_without_words_is_no_task(cli: Line, project: int) -> None:
     assert "task is empty" in one_line(cli("run", "  ", "-p", project), 2)
 
 
+def test_what_is_wrong_with_a_field_is_said_once(cli: Line, project: int) -> None:
+    refused = one_line(cli("run", "Add a theme", "-p", project, "--name", "theme"), 4)
+    assert refused.startswith("deksdenflow: The request is not valid. protocol_name: ")
+    assert refused.count("Expected") == 1
+
+
 def _completed(cli: Line) -> None:
     cli.do(cli.house.plan("One"))
     cli.do(cli.house.execute())
