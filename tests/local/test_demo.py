@@ -97,8 +97,9 @@ def test_kept_it_answers_at_the_addresses_that_it_names_until_ctrl_c(tmp_path: P
         console = next(line for line in told if line.split()[:1] == ["console"]).split()[-1]
         assert "tabsplit" in httpx.get(console, trust_env=False).text
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+        last, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert last.endswith("stopped, and nothing is left running\n")
     (folder,) = folders_in(tmp_path)
     assert f"folder    {folder}" in "".join(told)
     assert (folder / "sample" / "tabsplit.git").is_dir()

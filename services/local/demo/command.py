@@ -80,13 +80,16 @@ async def _until_signalled(wanted: Wanted, env: Mapping[str, str], show: Show) -
 
     for number in _STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, hear, number)
+    code = 0
     try:
-        return await play
+        code = await play
     except asyncio.CancelledError:
         if not heard:
             raise
-        show.say("stopped, and nothing is left running")
-        return 128 + heard[0]
+    if not heard or code != 0:
+        return code
+    show.say("stopped, and nothing is left running")
+    return 128 + heard[0]
 
 
 async def _demo(wanted: Wanted, env: Mapping[str, str], show: Show) -> int:
@@ -183,7 +186,7 @@ async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 async def _until_told_to_stop() -> None:
-    """Wait for the signal that ends what was kept running, which is no failure."""
+    """Wait for the signal that ends what was kept running; whether anything is left of it is still looked at."""
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
     if (task := asyncio.current_task()) is not None:
