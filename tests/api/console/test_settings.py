@@ -399,3 +399,15 @@ async def test_a_refused_notifier_of_the_service_is_told_on_its_page(inside: Win
 def test_every_event_can_be_chosen_once() -> None:
     assert len(access_forms.EVENTS) == len(set(access_forms.EVENTS))
     assert set(access_forms.DEFAULT) <= set(access_forms.EVENTS)
+
+
+async def test_who_is_not_reached_is_led_to_from_the_first_page(house: House, inside: Window) -> None:
+    await house.project()
+    for path in (f"{PLACE}/notifiers", "/console/service/notifiers"):
+        await inside.post(path, **TOLD)
+    await house.database.write(lambda tx: tx.run("UPDATE notifiers SET failing_since = 1, failures = 5"))
+    page = (await inside.get("/console")).text
+    assert f'href="{PLACE}#notifiers"' in page
+    assert 'href="/console/service#notifiers"' in page
+    for path in (PLACE, "/console/service"):
+        assert "failing" in (await inside.get(path)).text
