@@ -1,7 +1,8 @@
-"""Makes pages of patches: split by file, cut to what a person can look at, coloured by Pygments (pure)."""
+"""Makes pages of patches: split by file, cut to what a person can look at, coloured by Pygments for so long."""
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any, Final
@@ -19,6 +20,8 @@ MAX_LINE: Final = 1000
 # What one page shows at most, beside its count of lines.
 MAX_CHARS: Final = 150_000
 LISTED: Final = 200
+# Of the processor's time for the colours of a page: some texts keep some lexers busy for minutes. The rest has none.
+COLOUR_S: Final = 0.1
 
 _FILE = re.compile(r"^diff --git ", re.MULTILINE)
 _HUNK = re.compile(r"^@@ -(\d{1,9})(?:,\d{1,9})? \+(\d{1,9})(?:,\d{1,9})? @@ ?(.*)", re.DOTALL)
@@ -89,11 +92,12 @@ def view(files: Sequence[File], *, room: int, file: int = 0, line: int = 0) -> V
     shown: list[Shown] = []
     chars = MAX_CHARS
     following: tuple[int, int] | None = None
+    until = time.thread_time() + COLOUR_S
     for each in files[file:]:
         if room <= 0 or chars <= 0:
             following = (each.number, 0)
             break
-        rows, taken, used = _rows(each, line, room, chars)
+        rows, taken, used = _rows(each, line, room, chars, until)
         left = max(0, len(each.lines) - line - taken)
         shown.append(Shown(each, rows, line == 0, left))
         room, chars = room - taken - 1, chars - used
@@ -170,7 +174,7 @@ def _unquoted(text: str) -> str:
     return b"".join([*parts, text[place:].encode()]).decode("utf-8", "replace")
 
 
-def _rows(file: File, line: int, room: int, chars: int) -> tuple[list[Row], int, int]:
+def _rows(file: File, line: int, room: int, chars: int, until: float) -> tuple[list[Row], int, int]:
     """The rows of the file's lines from `line` on, how many lines they are, and how many characters."""
     taken: list[str] = []
     used = 0
@@ -197,7 +201,7 @@ def _rows(file: File, line: int, room: int, chars: int) -> tuple[list[Row], int,
         else:
             marks.append(("same", str(new), "", rest))
             old, new = old + 1, new + 1
-    texts = _coloured(file.path, marks)
+    texts = _coloured(file.path, marks, until)
     return (
         [Row(kind, number, sign, text) for (kind, number, sign, _), text in zip(marks, texts, strict=True)],
         len(taken),
@@ -217,7 +221,7 @@ def _numbers_at(lines: Sequence[str], place: int) -> tuple[int, int]:
     return int(found[1]) + olds, int(found[2]) + news
 
 
-def _coloured(path: str, marks: Sequence[tuple[str, str, str, str]]) -> list[Markup]:
+def _coloured(path: str, marks: Sequence[tuple[str, str, str, str]], until: float) -> list[Markup]:
     """The lines as HTML: what is new or stays is read as one text, what was before as another."""
     texts = [_inert(text) for _, _, _, text in marks]
     shown = [escape(text) for text in texts]
@@ -227,7 +231,7 @@ def _coloured(path: str, marks: Sequence[tuple[str, str, str, str]]) -> list[Mar
             if not any(mark[0] == kinds[0] for mark in marks):
                 continue
             places = [place for place, mark in enumerate(marks) if mark[0] in kinds]
-            for place, coloured in zip(places, _spans(lexer, [texts[place] for place in places]), strict=False):
+            for place, coloured in zip(places, _spans(lexer, [texts[place] for place in places], until), strict=False):
                 shown[place] = coloured
     return shown
 
@@ -244,20 +248,29 @@ def _lexer(path: str) -> Lexer | None:
     return found(stripnl=False, ensurenl=False) if found is not None else None
 
 
-def _spans(lexer: Lexer, lines: Sequence[str]) -> list[Markup]:
-    """The lines with a class around what the lexer knows; nothing where it would lose a line."""
-    rows: list[list[str]] = [[]]
-    tokens = ((_class_of(kind), text) for kind, text in lexer.get_tokens("\n".join(lines)))
-    for name, pieces in groupby(tokens, key=lambda token: token[0]):
+def _spans(lexer: Lexer, lines: Sequence[str], until: float) -> Iterator[Markup]:
+    """The first of the lines, with a class around what the lexer knows: as many as it leaves whole by that time."""
+    row, read, wanted = "", "", iter(lines)
+    for name, pieces in groupby(_tokens(lexer, "\n".join(lines), until), key=lambda token: token[0]):
         text = "".join(text for _, text in pieces)
         for number, piece in enumerate(text.split("\n")):
             if number:
-                rows.append([])
+                if read != next(wanted, None):
+                    return
+                yield Markup(row)  # noqa: S704  each piece was escaped
+                row = read = ""
             if piece:
-                rows[-1].append(f'<span class="{name}">{escape(piece)}</span>' if name else str(escape(piece)))
-    if len(rows) != len(lines):
-        return []
-    return [Markup("".join(row)) for row in rows]  # noqa: S704  each piece was escaped
+                read += piece
+                row += f'<span class="{name}">{escape(piece)}</span>' if name else str(escape(piece))
+    if read == next(wanted, None):
+        yield Markup(row)  # noqa: S704  each piece was escaped
+
+
+def _tokens(lexer: Lexer, text: str, until: float) -> Iterator[tuple[str, str]]:
+    for kind, piece in lexer.get_tokens(text):
+        yield _class_of(kind), piece
+        if time.thread_time() > until:
+            return
 
 
 @cache

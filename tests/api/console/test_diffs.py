@@ -1,5 +1,11 @@
 """Patches as pages: whose lines they are, in what colour, and how much of them."""
 
+import html
+import re
+import time
+
+import pytest
+
 from services.api.console import diffs
 
 HEAD = "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n"
@@ -87,3 +93,13 @@ def test_what_is_no_patch_is_no_file() -> None:
     assert diffs.split("nothing of the kind\n@@ -1 +1 @@\n+x\n") == []
     assert diffs.view([], room=5).next is None
     assert diffs.view(diffs.split(f"{HEAD}@@ -0,0 +1 @@\n+x\n"), room=5, file=7, line=7).shown == []
+
+
+@pytest.mark.parametrize(("name", "line"), [("A.java", "a " * 145), ("a.html", "<!--" * 70), ("a.sql", "[" * 290)])
+def test_what_keeps_a_lexer_busy_for_minutes_is_shown_without_its_colours(name: str, line: str) -> None:
+    patch = f"diff --git a/{name} b/{name}\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,500 @@\n" + f"+{line}\n" * 500
+    began = time.thread_time()
+    (shown,) = diffs.view(diffs.split(patch), room=501).shown
+    assert time.thread_time() - began < 2
+    assert {html.unescape(re.sub(r"</?span[^>]*>", "", row.text)) for row in shown.rows[1:]} == {line}
+    assert len(shown.rows) == 501
