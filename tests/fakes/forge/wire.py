@@ -60,6 +60,8 @@ class Certificates:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.authority = folder / "authority.pem"
+        self.no_others = folder / "no-others"  # else each git reads all authorities of the machine
+        self.no_others.mkdir(exist_ok=True)
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the fake forge's authority")])
@@ -140,6 +142,7 @@ class Server:
             "HTTPS_PROXY": f"http://127.0.0.1:{port}",
             "NO_PROXY": "127.0.0.1,localhost",
             "SSL_CERT_FILE": str(self._certificates.authority),
+            "SSL_CERT_DIR": str(self._certificates.no_others),
         }
 
     async def __aenter__(self) -> Self:

@@ -244,6 +244,7 @@ async def test_a_certificate_of_nobody_known_is_not_believed(
 ) -> None:
     world.repository("github", "github.com", "acme/pears", token=TOKEN)
     monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.delenv("SSL_CERT_DIR")
     forges = Forges(redactor=Redactor())
     try:
         door = forges.of(Provider.GITHUB, "https://github.com/acme/pears", Secret(TOKEN))

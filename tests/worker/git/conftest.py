@@ -4,15 +4,24 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from services.worker.git.door import Git
 from services.worker.git.records import CommitLimits, Remote, Worktree
+from tests.disk import quick_disk
 from tests.worker.git.stage import Origin
 
 FIRST_FILES = {"README.md": "# Sample\n", "src/app.py": "print('hello')\n"}
 NAME = "0001-greet"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Repositories are many files, and no agent looks at these."""
+    with TemporaryDirectory(prefix="deksdenflow-test-", dir=quick_disk(), ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
