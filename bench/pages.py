@@ -26,6 +26,7 @@ PAGES = {
     "new project": "/projects/new",
     "project": "/projects/1",
     "project, hostile": "/projects/7",
+    "project's settings": "/projects/7/settings",
     "new protocol": "/projects/1/protocols/new",
     "protocol, 500 steps": "/protocols/99",
     "protocol, hostile": "/protocols/507",
@@ -45,11 +46,19 @@ PAGES = {
     "delivery, 1 MB": "/deliveries/101",
     "queue": "/queue",
     "service": "/service",
+    "notifiers": "/service/notifiers",
     "charts": "/charts",
     "charts, 30 days": "/charts?over=30d",
 }
-# What a GET below /console gives beside pages.
-NO_PAGES = ("/login", "/static/", "/stream", "/attempts/{attempt_id:int}/stream", "/attempts/{attempt_id:int}/items")
+# What a GET below /console gives beside these pages; a part of the settings is their page, too.
+NO_PAGES = (
+    "/login",
+    "/static/",
+    "/stream",
+    "/attempts/{attempt_id:int}/stream",
+    "/attempts/{attempt_id:int}/items",
+    "/projects/{project_id:int}/settings/{part:str}",
+)
 EMPTY = b"<!doctype html><meta charset=utf-8><title>-</title><link rel=icon href=data:,><p>-</p>"
 SEEN = """() => new Promise((done) => new PerformanceObserver((list) => {
     const [paint] = list.getEntriesByName("first-contentful-paint");
