@@ -57,7 +57,7 @@ def told_of(service: ServiceAnswer) -> list[Finding]:
         return [_finding(service.name, "warn", f"{at}is not known to the API. {service.note}", fix)]
     broken = [each for each in service.checks if not each.ok]
     if not broken:
-        facts = "; ".join(f"{each.name}: {each.detail}" for each in service.checks if each.detail)
+        facts = " · ".join(f"{each.name}: {each.detail}" for each in service.checks if each.detail)
         return [_finding(service.name, "ok", f"{at}is ready{f' ({facts})' if facts else ''}")]
     return [
         _finding(
