@@ -3,7 +3,7 @@
 import hashlib
 import mimetypes
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +66,7 @@ class Pages:
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
-        self.assets = {path.name: _asset(path) for path in sorted((FOLDER / "static").iterdir())}
+        self.assets = _assets()
 
     def show(self, request: ConsoleRequest, template: str, *, status: int = 200, live: str = "", **shown: Any) -> Page:
         """A page; who has no session yet gets one with it, because forms need it.
@@ -94,7 +94,7 @@ class Pages:
             "keys": request.cookies.get("keys") != "off",
             "now": datetime.now(UTC),
         }
-        body = self._jinja.get_template(template).render(common | shown)
+        body = _jinja().get_template(template).render(common | shown)
         return Response(
             body,
             status_code=status,
@@ -109,41 +109,12 @@ class Pages:
 
     def again(self, request: ConsoleRequest) -> Page:
         """The same page once more, asked for by a page of ours: then the cookie comes along, if there is one."""
-        body = self._jinja.get_template("again.html").render(theme=theme_of(request))
+        body = _jinja().get_template("again.html").render(theme=theme_of(request))
         return Response(body, media_type="text/html", headers={"content-security-policy": POLICY})
 
     def elsewhere(self, url: str, *cookies: Cookie) -> Page:
         """Leads to another page, after a form was sent."""
         return Response("", status_code=HTTPStatus.SEE_OTHER, headers={"location": url}, cookies=list(cookies))
-
-    @cached_property
-    def _jinja(self) -> Environment:
-        jinja = Environment(
-            loader=FileSystemLoader(FOLDER / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            finalize=text.finalize,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        filters: dict[str, Any] = jinja.filters
-        filters.update(
-            ago=text.ago,
-            as_time=text.as_time,
-            count=text.count,
-            duration=text.duration,
-            markdown=text.markdown,
-            inline=text.inline,
-            words=text.words,
-        )
-        tests: dict[str, Any] = jinja.tests
-        tests["safe_url"] = text.safe_url
-        known: dict[str, Any] = jinja.globals
-        known.update(asset=self._asset_url, find_action=find_action)
-        return jinja
-
-    def _asset_url(self, name: str) -> str:
-        return f"{ROOT}/static/{self.assets[name].digest}/{name}"
 
 
 def live(tx: Tx, **of: int) -> str:
@@ -179,3 +150,40 @@ def _asset(path: Path) -> Asset:
     body = path.read_bytes()
     media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return Asset(path.name, hashlib.sha256(body).hexdigest()[:16], media_type, body)
+
+
+@cache
+def _assets() -> dict[str, Asset]:
+    return {path.name: _asset(path) for path in sorted((FOLDER / "static").iterdir())}
+
+
+def _asset_url(name: str) -> str:
+    return f"{ROOT}/static/{_assets()[name].digest}/{name}"
+
+
+@cache
+def _jinja() -> Environment:
+    """One for the process, so that a template is compiled once for all its apps."""
+    jinja = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=text.finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = jinja.filters
+    filters.update(
+        ago=text.ago,
+        as_time=text.as_time,
+        count=text.count,
+        duration=text.duration,
+        markdown=text.markdown,
+        inline=text.inline,
+        words=text.words,
+    )
+    tests: dict[str, Any] = jinja.tests
+    tests["safe_url"] = text.safe_url
+    known: dict[str, Any] = jinja.globals
+    known.update(asset=_asset_url, find_action=find_action)
+    return jinja
