@@ -47,7 +47,7 @@ MAY_CALL_OUT = (
     "services/worker/work.py",  # the name of this host
     "services/worker/post.py",  # those who want to be told
     "services/api/webhook_test.py",  # one's own webhook service, by its public URL
-    "services/api/console/neighbours.py",  # how worker and webhook service are, on this host alone
+    "services/api/neighbours.py",  # how worker and webhook service are, on this host alone
     "services/cli/",  # asks the server
     "services/local/",  # the demo asks its own API; the scripted model server resets connections
     "shared/web/server.py",  # listens

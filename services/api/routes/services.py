@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from services.api.console.neighbours import neighbours
 from services.api.desk import Desk
+from services.api.neighbours import neighbours
 from shared.schemas.answers import CheckAnswer, ServiceAnswer, ServicesAnswer
 from shared.web.health import Check, CheckNow, readiness
 

@@ -11,10 +11,10 @@ from litestar.di import NamedDependency
 from services.api.auth import ApiRequest
 from services.api.console import access_forms
 from services.api.console.forms import Typed, typed_of
-from services.api.console.neighbours import neighbours
 from services.api.console.pages import ROOT, Page, Pages, wants_data
 from services.api.console.routes.project_settings import told
 from services.api.desk import LAST_ID, Desk
+from services.api.neighbours import neighbours
 from services.api.routes.notifiers import add_notifier
 from shared.errors import Refusal
 from shared.repository import attempts, holds, jobs
