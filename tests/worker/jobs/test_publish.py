@@ -30,7 +30,7 @@ async def test_without_a_forge_the_branch_is_pushed_as_it_stands_and_what_is_mis
         pushed = (await shop.event("branch_pushed")).metadata
         assert (pushed["sha"], pushed["branch"], pushed["pushed"]) == (step.head_sha, NAME, True)
         assert "No PR was opened" in pushed["note"]
-        assert "set ci_provider" in pushed["note"]
+        assert "is a repository on this machine: there is no forge" in pushed["note"]
 
 
 async def test_a_branch_that_somebody_else_moved_is_not_published_over_theirs(ground_floor: Path) -> None:
