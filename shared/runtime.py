@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -87,6 +88,8 @@ def run_service(
         redactor = Redactor(settings.secrets())
         log.configure(level=settings.log_level, as_json=settings.log_json, redactor=redactor)
         failpoints.arm(settings.failpoint)
+        # What was imported stays to the end: looking at it in each full collection would make requests wait.
+        gc.freeze()
         asyncio.run(_awaited(main(settings, redactor)))
     except StartupError as error:
         sys.stderr.write(f"deksdenflow: {log.on_one_line(str(error))}\n")

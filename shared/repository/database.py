@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import cache
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -86,8 +87,13 @@ class Tx:
 
 def as_record(record: type[R], row: Row) -> R:
     """A row as its frozen record; columns that hold JSON are decoded, columns that the record lacks are left out."""
-    decoded = {name: msgspec.json.decode(text) for name in _JSON_COLUMNS if (text := row.get(name)) is not None}
+    decoded = {name: msgspec.json.decode(text) for name in _json_columns(record) if (text := row.get(name)) is not None}
     return msgspec.convert(row | decoded if decoded else row, record)
+
+
+@cache
+def _json_columns(record: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name in record.__struct_fields__ if name in _JSON_COLUMNS)
 
 
 def as_json(value: object) -> str:
