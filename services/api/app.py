@@ -148,7 +148,8 @@ def not_here(request: Request[Any, Any, Any], desk: NamedDependency[Desk]) -> Re
 
 
 def _right_place(settings: Settings) -> str:
-    place = f"answered by the webhook service (port {settings.webhook_port}, DEKSDENFLOW_WEBHOOK_PORT), not by the API."
+    port = f"port {settings.webhook_port}" if settings.webhook_port else "at the port that its log names"
+    place = f"answered by the webhook service ({port}, DEKSDENFLOW_WEBHOOK_PORT), not by the API."
     if settings.public_url is None:
         return f"{place} Deliver there, or let a proxy send /webhooks/* there, and set DEKSDENFLOW_PUBLIC_URL to it."
     where = settings.public_url.rstrip("/")

@@ -144,7 +144,8 @@ def _describe_body(operation: Doc, handler: HTTPRouteHandler) -> None:
 
 
 def _describe_success(success: Doc) -> None:
-    """The header of versioned things."""
+    """The header of versioned things; a stream has no schema, since it is no value but one after the other."""
+    success.get("content", {}).get("text/event-stream", {}).pop("schema", None)
     schemas = [content.get("schema", {}) for content in success.get("content", {}).values()]
     name = next((schema["$ref"].rpartition("/")[2] for schema in schemas if "$ref" in schema), "")
     kind: type[answers.Answer] = getattr(answers, name, answers.Answer)

@@ -186,7 +186,9 @@ async def open_house(
 
     Without `streams` every event stream ends at once, for clients that wait for the end of each answer.
     """
-    defaults: dict[str, Any] = {"api_token": Secret(TOKEN), "workspaces_dir": folder / "work"}
+    # No neighbour is asked: one that a person runs on this machine is none of ours.
+    alone = {"webhook_port": 0, "worker_port": 0}
+    defaults: dict[str, Any] = {"api_token": Secret(TOKEN), "workspaces_dir": folder / "work"} | alone
     settings = msgspec.structs.replace(Settings(redis_url=Secret(redis)), **(defaults | changes))
     clock = Clock()
     async with open_database(folder / "flow.sqlite", clock=clock) as database:

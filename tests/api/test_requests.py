@@ -202,11 +202,13 @@ async def test_head_is_get_without_its_body(admin: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_deliveries_are_told_which_service_they_want(house: House) -> None:
-    answer = await house.client.post("/webhooks/github/some-key", content=b"{}")
+@pytest.mark.parametrize(("port", "told"), [(8001, "port 8001"), (0, "at the port that its log names")])
+async def test_deliveries_are_told_which_service_they_want(tmp_path: Path, port: int, told: str) -> None:
+    async with open_house(tmp_path, webhook_port=port) as house:
+        answer = await house.client.post("/webhooks/github/some-key", content=b"{}")
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:deksdenflow:problem:other-service"
-    assert "port 8001" in answer.json()["detail"]
+    assert told in answer.json()["detail"]
 
 
 async def test_deliveries_are_told_the_public_address_where_there_is_one(tmp_path: Path) -> None:
