@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from markupsafe import Markup, escape
-from pygments.lexer import Lexer
+from pygments.lexer import DelegatingLexer, Lexer
 from pygments.lexers import find_lexer_class_for_filename
 from pygments.token import Comment, Keyword, Name, Number, String
 
@@ -244,8 +244,11 @@ def _inert(text: str) -> str:
 
 
 def _lexer(path: str) -> Lexer | None:
+    """What reads this kind of file. None where it, or one for a language inside, reads all before its first token."""
     found: Any = find_lexer_class_for_filename(path.rpartition("/")[2])
-    return found(stripnl=False, ensurenl=False) if found is not None else None
+    if found is None or issubclass(found, DelegatingLexer):
+        return None
+    return found(stripnl=False, ensurenl=False, handlecodeblocks=False)
 
 
 def _spans(lexer: Lexer, lines: Sequence[str], until: float) -> Iterator[Markup]:

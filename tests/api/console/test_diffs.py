@@ -95,11 +95,21 @@ def test_what_is_no_patch_is_no_file() -> None:
     assert diffs.view(diffs.split(f"{HEAD}@@ -0,0 +1 @@\n+x\n"), room=5, file=7, line=7).shown == []
 
 
-@pytest.mark.parametrize(("name", "line"), [("A.java", "a " * 145), ("a.html", "<!--" * 70), ("a.sql", "[" * 290)])
-def test_what_keeps_a_lexer_busy_for_minutes_is_shown_without_its_colours(name: str, line: str) -> None:
-    patch = f"diff --git a/{name} b/{name}\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,500 @@\n" + f"+{line}\n" * 500
+BUSY = [
+    ("A.java", "", "a " * 145),
+    ("a.html", "", "<!--" * 70),
+    ("a.sql", "", "[" * 290),
+    ("a.cfm", "", "<!--" * 70),  # read as a whole before its first token, as all that has a language around another
+    ("a.md", "```cfm", "<!--" * 70),
+]
+
+
+@pytest.mark.parametrize(("name", "first", "line"), BUSY)
+def test_what_keeps_a_lexer_busy_for_minutes_is_shown_without_its_colours(name: str, first: str, line: str) -> None:
+    patch = f"diff --git a/{name} b/{name}\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,500 @@\n"
+    patch += f"+{first or line}\n" + f"+{line}\n" * 497 + ("+```\n" if first else f"+{line}\n") + f"+{line}\n"
     began = time.thread_time()
     (shown,) = diffs.view(diffs.split(patch), room=501).shown
     assert time.thread_time() - began < 2
-    assert {html.unescape(re.sub(r"</?span[^>]*>", "", row.text)) for row in shown.rows[1:]} == {line}
+    assert {html.unescape(re.sub(r"</?span[^>]*>", "", row.text)) for row in shown.rows[2:-2]} == {line}
     assert len(shown.rows) == 501
