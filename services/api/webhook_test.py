@@ -234,17 +234,22 @@ def at_the_forge(hook: Hook, public_url: str | None, scheme: str | None) -> Forg
         f"{secret_field(hook.provider, scheme)}: the one that was shown when hook {hook.id} was made or rotated."
         f" It is lost? POST /projects/{hook.project_id}/hooks/{hook.id}/actions/rotate makes another one."
     )
-    https = (public_url or "").startswith("https:")
     return ForgeSettingsAnswer(
         where=where,
         payload_url=None if public_url is None else hook_url(hook, public_url),
         content_type=content_type,
         secret=secret,
         events=events,
-        ssl_verification="enabled"
-        if https
-        else "not possible: PUBLIC_URL is not https, so anybody on the way can read",
+        ssl_verification=_ssl_verification(public_url),
     )
+
+
+def _ssl_verification(public_url: str | None) -> str:
+    if public_url is None:
+        return f"not known: {PREFIX}PUBLIC_URL is not set"
+    if public_url.startswith("https:"):
+        return "enabled"
+    return f"not possible: {PREFIX}PUBLIC_URL is not https, so anybody on the way can read"
 
 
 def secret_field(provider: Provider, scheme: str | None) -> str:

@@ -124,6 +124,7 @@ async def test_it_goes_all_the_way_to_the_worker_by_every_scheme(
         project = await hook(house, **wish)
         async with webhooks_of(house, port), settling(house):
             answers = [await probed(house, project) for _ in range(2)]
+        assert "is not https" in answers[0]["settings"]["ssl_verification"]
         assert [answer["ok"] for answer in answers] == [True, True]
         assert all(each["ok"] for answer in answers for each in answer["hops"])
         rows = await house.rows("SELECT id, event, project_id FROM deliveries ORDER BY id")
@@ -136,6 +137,7 @@ async def test_without_a_public_address_it_says_which_setting_to_make(house: Hou
     answer = await probed(house, await hook(house))
     assert "DEKSDENFLOW_PUBLIC_URL" in stuck(answer)[1]
     assert (stuck(answer)[0], answer["settings"]["payload_url"]) == ("public_url", None)
+    assert answer["settings"]["ssl_verification"] == "not known: DEKSDENFLOW_PUBLIC_URL is not set"
 
 
 async def test_a_name_that_leads_nowhere_and_a_port_where_nobody_listens(tmp_path: Path) -> None:
