@@ -163,3 +163,5 @@ async def test_what_is_shown_once_stays_while_the_page_follows_what_happens(visi
         await inner.click()
         assert await page.evaluate("getSelection().toString()") == text
         await visitor.check()
+        await page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
+        assert text not in await page.content(), "who goes back finds the page without it"

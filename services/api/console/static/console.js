@@ -175,6 +175,9 @@ async function reveal(form, page) {
   await refresh();
 }
 
+// A browser may keep a page that is left as it stands, and give it to whoever goes back.
+addEventListener("pagehide", () => { for (const each of document.querySelectorAll("[data-shown]")) each.remove(); });
+
 async function send(form, button) {
   if (form.getAttribute("aria-busy") === "true") return;
   form.setAttribute("aria-busy", "true");
