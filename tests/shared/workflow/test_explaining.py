@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant
 
 from shared.errors import Category, NotFound, Refusal
-from shared.repository import steps
+from shared.repository import standings, steps
 from shared.repository.database import Tx
 from shared.schemas.awaited import Awaited
 from shared.schemas.records import Protocol, StepRun
@@ -74,9 +74,12 @@ def check(ground: Ground, run: Protocol) -> None:
         name for name, some in ways.items() if any(would_work(ground, verb, run.id, **more) for verb, more in some)
     }
     assert set(of_protocol(found)) == works, ground.story(run.id)
+    (standing,) = standings.of(ground.tx, [run])
+    assert of_protocol(standing) == of_protocol(found), "what lists read says the same"
     for step in found.steps:
         works = {name for name, (verb, more) in ON_STEPS.items() if would_work(ground, verb, step.id, **more)}
         assert set(of_step(found, step)) == works, (step, ground.story(run.id))
+        assert of_step(standing, step) == of_step(found, step), "what lists read says the same"
         if not run.status.terminal:
             assert explain_step(found, step).because.endswith(".")
     if run.status.terminal:
