@@ -200,7 +200,7 @@ def _pretty(text: str) -> str:
     """An answer in JSON with its lines."""
     if not text.startswith("{"):
         return text
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
         return msgspec.json.format(text, indent=2)
     return text
 

@@ -94,7 +94,7 @@ def spoken(item: Item) -> str:
     if item.kind == "command":
         return script_of(item.text)
     if item.kind == "message" and item.text.startswith("{"):
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
             return msgspec.json.decode(item.text, type=_Answer).summary
     return item.text
 

@@ -88,6 +88,14 @@ def test_a_transcript_tells_commands_output_patches_messages_and_tokens(cli: Lin
     assert told.count("$ ls") == 1
 
 
+def test_an_answer_that_is_too_deep_to_be_read_is_told_as_it_is(cli: Line, project: int, name: str) -> None:
+    run = worked(cli, project, name)
+    deep = {"type": "item.completed", "item": {"id": "9", "type": "agent_message", "text": '{"x":' * 3000}}
+    with (cli.house.settings.workspaces_dir / name / "events.jsonl").open("a") as file:
+        file.write(written([deep]))
+    assert '{"x":{"x":' in cli.told("logs", f"{run}.1")
+
+
 def test_a_transcript_is_one_item_a_line_for_a_program(cli: Line, project: int, name: str) -> None:
     run = worked(cli, project, name)
     attempt = cli.get(f"/protocols/{run}/attempts")[-1]["id"]

@@ -122,10 +122,11 @@ def _answer(text: str) -> tuple[str, str]:
         return text, ""
     try:
         found = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
+        whole = pretty(found)
+    except (msgspec.MsgspecError, RecursionError):
         return text, ""
     summary = found.get("summary")
-    return (summary if isinstance(summary, str) else "An answer."), pretty(found)
+    return (summary if isinstance(summary, str) else "An answer."), whole
 
 
 def plain(text: str | None) -> str:

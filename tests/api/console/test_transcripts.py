@@ -84,6 +84,14 @@ def test_colours_of_a_terminal_are_left_out_and_answers_are_opened(folder: Path)
     assert (rest.text, rest.data) == ("{no", "")
 
 
+def test_an_answer_that_is_too_deep_to_be_read_is_shown_as_it_is(folder: Path) -> None:
+    write(folder, scenes.message(deep := '{"x":' * 3000), scenes.message("after"))
+    assert [(entry.text, entry.data) for entry in transcripts.last(folder, "one", limit=5).entries] == [
+        (deep, ""),
+        ("after", ""),
+    ]
+
+
 def test_where_nothing_is_there_is_nothing(folder: Path) -> None:
     assert transcripts.last(folder, "none", limit=5).entries == ()
     assert transcripts.last(folder, None, limit=5).entries == ()

@@ -4,6 +4,8 @@ import pytest
 
 from shared.schemas.transcript import Item, spoken
 
+DEEP = '{"x":' * 3000
+
 
 @pytest.mark.parametrize(
     ("item", "text"),
@@ -20,6 +22,7 @@ from shared.schemas.transcript import Item, spoken
         (Item(place=0, kind="patch", files=(("add", "/w/worktrees/3/x/b/worktrees/1/c/d"),)), "b/worktrees/1/c/d"),
         (Item(place=0, kind="message", text='{"summary":"All is well.","verdict":"pass"}'), "All is well."),
         (Item(place=0, kind="message", text='{"other":1}'), '{"other":1}'),
+        (Item(place=0, kind="message", text=DEEP), DEEP),
     ],
 )
 def test_what_only_machines_need_is_left_out_of_what_is_spoken(item: Item, text: str) -> None:
