@@ -53,7 +53,7 @@ async def _ask(name: str, port: int, settings: Settings) -> Neighbour:
     url = f"http://{host}:{port}/health/ready"
     try:
         found = await _readiness(url)
-    except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError):
+    except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         note = "Nothing of ours answers there. In a container or on a host of its own it is asked there."
         return Neighbour(name=name, state="unknown", asked=url, note=note)
     return Neighbour(name=name, state=found.status, asked=url, checks=found.checks)
