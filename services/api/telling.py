@@ -57,9 +57,10 @@ def new_notifier(record: Notifier, secret: str | None) -> NewNotifierAnswer:
     return shown(NewNotifierAnswer, record, status=_health(record), secret=secret)
 
 
-def notice(record: Notice) -> NoticeAnswer:
-    """A message to somebody."""
-    return shown(NoticeAnswer, record, allowed_actions=("retry",) if record.status is NoticeStatus.FAILED else ())
+def notice(record: Notice, *, ended: bool = False) -> NoticeAnswer:
+    """A message to somebody; `ended` tells that its notifier was removed and is sent nothing more."""
+    again = record.status is NoticeStatus.FAILED and not ended
+    return shown(NoticeAnswer, record, allowed_actions=("retry",) if again else ())
 
 
 def _health(record: Notifier) -> str:

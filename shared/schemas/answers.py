@@ -200,7 +200,10 @@ class JobAnswer(Answer, frozen=True, rename=RUN_AND_STEP | {"kind": "job_type", 
     kind: JobKind
     state: JobState
     stop: Annotated[StopRequest | None, Meta(description="What a running job was asked to stop for.")]
-    allowed_actions: Actions
+    allowed_actions: Annotated[
+        tuple[str, ...],
+        Meta(description="What its state allows. A newer job, or what it was for, may still refuse a retry."),
+    ]
     project_id: int | None
     protocol_id: int | None
     step_id: int | None

@@ -114,6 +114,18 @@ async def test_one_that_was_removed_is_told_nothing_more(house: House):
     assert await house.rows("SELECT * FROM notices") == []
 
 
+async def test_what_failed_is_not_sent_again_to_one_that_was_removed(house: House):
+    notifier = (await made(house)).json()["id"]
+    path = f"/notifiers/{notifier}"
+    message = (await house.client.post(f"{path}/actions/test", headers=ADMIN)).json()["id"]
+    await house.fail(JobKind.NOTIFY, Failed(category=Category.BAD_REQUEST, message="refused: 404"))
+    await house.client.delete(path, headers=ADMIN)
+    (logged,) = (await house.client.get(f"{path}/deliveries", headers=ADMIN)).json()
+    assert (logged["status"], logged["allowed_actions"]) == ("failed", [])
+    again = await house.client.post(f"{path}/deliveries/{message}/actions/retry", headers=ADMIN)
+    assert again.status_code == 404
+
+
 async def test_what_waits_is_queued_in_the_same_transaction_and_for_those_who_want_it(house: House):
     project = await house.project()
     await made(house)

@@ -123,8 +123,9 @@ async def list_notices(
     before, scope = page.before(), request.user.project_id
 
     def read(tx: Tx) -> list[NoticeAnswer]:
-        find.notifier(tx, scope, notifier_id)
-        return [telling.notice(each) for each in table.page(tx, notifier_id, before=before, limit=limit + 1)]
+        ended = find.notifier(tx, scope, notifier_id).disabled_at is not None
+        rows = table.page(tx, notifier_id, before=before, limit=limit + 1)
+        return [telling.notice(each, ended=ended) for each in rows]
 
     return await desk.list(request, page, read)
 

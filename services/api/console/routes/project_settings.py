@@ -202,10 +202,16 @@ async def _page(  # noqa: PLR0917  what the form that was refused was, beside th
 def told(tx: Tx, project_id: int | None) -> dict[str, Any]:
     """Who is told of a project, or of all, each with the newest messages; and the form for one more."""
     rows = notices.notifiers(tx, project_id)
-    messages = {each.id: notices.page(tx, each.id, before=LAST_ID, limit=MESSAGES) for each in rows}
+    messages = {
+        each.id: [
+            telling.notice(sent, ended=each.disabled_at is not None)
+            for sent in notices.page(tx, each.id, before=LAST_ID, limit=MESSAGES)
+        ]
+        for each in rows
+    }
     return {
         "notifiers": [telling.notifier(each) for each in rows],
-        "messages": {key: [telling.notice(each) for each in found] for key, found in messages.items()},
+        "messages": messages,
         "forms": access_forms.FORMS,
         "events": access_forms.EVENTS,
         "usual": access_forms.DEFAULT,
