@@ -25,7 +25,7 @@ LONGEST_FIRST = ("chaos", "browser", "e2e", "processes", "local", "scripts", "wo
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Three for two processors: a third of the time a test waits for a process, a browser or a clock."""
-    return (os.cpu_count() or 1) * 3 // 2
+    return len(os.sched_getaffinity(0)) * 3 // 2
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 
 from services.cli.findings import Finding, State, ask
-from services.cli.rest import find_connection
+from services.cli.rest import UNREADABLE, find_connection
 from shared.schemas.answers import CheckAnswer, ServiceAnswer, ServicesAnswer
 from shared.settings import PREFIX
 from shared.web.health import Readiness
@@ -29,7 +29,7 @@ async def examine_server(environment: Mapping[str, str], api: str | None) -> lis
         return [_finding("api", "warn", f"none answers at {connection.url} ({answer})", fix)]
     try:
         ready = msgspec.json.decode(answer.content, type=Readiness)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return [_finding("api", "fail", f"{connection.url} is no DeksdenFlow", f"mend {PREFIX}API_BASE")]
     own = [CheckAnswer(name=name, ok=check.ok, detail=check.detail) for name, check in ready.checks.items()]
     found = told_of(ServiceAnswer(name="api", status=ready.status, address=connection.url, note="", checks=tuple(own)))
@@ -42,7 +42,7 @@ def _others(answer: httpx.Response | str) -> list[Finding]:
         if isinstance(answer, str) or not answer.is_success:
             raise msgspec.DecodeError
         told = msgspec.json.decode(answer.content, type=ServicesAnswer)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         text = "how the worker and the webhook service are, it tells the API's token alone"
         fix = f"set {PREFIX}API_TOKEN or {PREFIX}API_TOKEN_FILE; or run doctor where those services run"
         return [_finding("worker", "warn", text, fix)]

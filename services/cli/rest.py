@@ -26,6 +26,8 @@ SILENCE_S = 40.0
 # For so long a stream is asked for again: a restart of the server takes less.
 LOST_S = 60.0
 AGAIN_S = 0.5
+# What decoding says of an answer that is none of ours.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 PAGE = 500
 
 
@@ -212,7 +214,7 @@ class Rest:
     def _refused(self, answer: httpx.Response) -> CommandError:
         try:
             problem = msgspec.json.decode(answer.content, type=Problem)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return self._foreign(f"the status {answer.status_code}")
         return CommandError(Exit.REFUSED, _in_one_line(problem), problem)
 
@@ -223,7 +225,7 @@ class Rest:
     def _decoded(self, answer: httpx.Response, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self._foreign(f"something unexpected ({error})") from error
 
 

@@ -128,7 +128,18 @@ def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[st
         assert said.out == ""
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (502, b"Bad gateway"), (302, b""), (200, b"{}")])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (502, b"Bad gateway"),
+        (302, b""),
+        (200, b"{}"),
+        (200, b'[{"name": "\xff"}]'),
+        (200, b'[{"other": ' + b"[" * 9000),
+        (409, b'{"title": "\xff"}'),
+    ],
+)
 def test_an_answer_of_somebody_else_is_one_line(capsys: pytest.CaptureFixture[str], status: int, body: bytes) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
