@@ -6,7 +6,10 @@ from html import unescape
 import pytest
 
 from services.api.console import access_forms, project_form
+from shared.errors import Category
 from shared.repository import projects
+from shared.schemas.reports import Failed
+from shared.schemas.statuses import JobKind
 from tests.api.console.conftest import Window
 from tests.api.house import ADMIN, House
 
@@ -411,3 +414,16 @@ async def test_who_is_not_reached_is_led_to_from_the_first_page(house: House, in
     assert 'href="/console/service#notifiers"' in page
     for path in (PLACE, "/console/service"):
         assert "failing" in (await inside.get(path)).text
+
+
+async def test_a_setup_that_failed_is_begun_again_by_one_button_and_leads_to_what_is_wrong(
+    house: House, inside: Window
+) -> None:
+    await house.project()
+    again = "/console/projects/1/actions/setup"
+    assert (await inside.get("/console/projects/1")).text.count(f'action="{again}"') == 1
+    await house.fail(JobKind.SETUP, Failed(category=Category.REPOSITORY, message="There is no repository."))
+    page = (await inside.get("/console/projects/1")).text
+    assert "There is no repository." in page
+    assert page.count(f'action="{again}"') == 1
+    assert f'Change it in <a href="{PLACE}">the settings</a>' in page
