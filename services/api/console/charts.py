@@ -184,10 +184,15 @@ def _throughput(found: Mapping[str, Sequence[Row]], over: Range, labels: Sequenc
         "Steps that were completed, and runs that ended.",
         [steps, runs, others],
         labels,
-        summary=f"{count(int(steps.total))} steps done, {count(int(runs.total))} runs completed,"
+        summary=f"{_counted(steps, 'step')} done, {_counted(runs, 'run')} completed,"
         f" {count(int(others.total))} given up",
         mode="beside",
     )
+
+
+def _counted(series: Series, word: str) -> str:
+    total = int(series.total)
+    return f"{count(total)} {word}{'s' if total != 1 else ''}"
 
 
 def _durations(found: Mapping[str, Sequence[Row]], over: Range, labels: Sequence[str]) -> Chart:
