@@ -172,6 +172,20 @@ def make_due(tx: Tx, latest: int, latest_forge: int, future: int) -> int:
     )
 
 
+def open_of_protocols(tx: Tx, protocol_ids: Sequence[int]) -> dict[int, list[Job]]:
+    """The jobs of these protocol runs that wait or run, in their order, by the run's id; who has none is left out."""
+    found: dict[int, list[Job]] = {}
+    rows = tx.load_all(
+        Job,
+        "SELECT * FROM jobs INDEXED BY open_jobs_of_protocol WHERE protocol_id IN (SELECT value FROM json_each(?1))"
+        " AND state IN ('queued', 'running') ORDER BY id",
+        (as_json(list(protocol_ids)),),
+    )
+    for job in rows:
+        found.setdefault(job.protocol_id or 0, []).append(job)
+    return found
+
+
 def queued_of_protocol(tx: Tx, protocol_id: int, kind: str) -> Job | None:
     """The protocol's job of this kind that waits to start."""
     return tx.load(

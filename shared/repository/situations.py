@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from shared.repository import holds
+from shared.repository import holds, jobs
 from shared.repository.database import Row, Tx, as_json, as_record
 from shared.schemas.records import Attempt, Gate, Job, Protocol, StepRun
 from shared.states.waiting import SHOWN_CHARS, Situation
@@ -41,10 +41,6 @@ _GATES = (
     " step.protocol_id FROM step_runs AS step"
     " JOIN gates ON gates.step_id = step.id AND gates.sha = step.head_sha"
     " WHERE step.protocol_id IN (SELECT value FROM json_each(?1)) ORDER BY gates.step_id, gates.name"
-)
-_JOBS = (
-    "SELECT * FROM jobs INDEXED BY open_jobs_of_protocol WHERE protocol_id IN (SELECT value FROM json_each(?1))"
-    " AND state IN ('queued', 'running') ORDER BY id"
 )
 _ATTEMPTS = (
     "SELECT * FROM attempts WHERE state = 'running' AND +protocol_id IN (SELECT value FROM json_each(?1)) ORDER BY id"
@@ -88,7 +84,7 @@ def load(
     ids, fully = as_json(known), as_json(known if whole is None else list(whole))
     runs = tx.rows(_RUNS, (ids,))
     steps, gates = _by_protocol(tx.rows(_STEPS, (ids, fully))), _by_protocol(tx.rows(_GATES, (ids, SHOWN_CHARS)))
-    jobs, attempts = _by_protocol(tx.rows(_JOBS, (ids,))), _by_protocol(tx.rows(_ATTEMPTS, (ids,)))
+    open_jobs, attempts = jobs.open_of_protocols(tx, known), _by_protocol(tx.rows(_ATTEMPTS, (ids,)))
     busy = {
         row["project_id"]
         for row in tx.rows(
@@ -105,7 +101,7 @@ def load(
             now=tx.now,
             steps=tuple(as_record(StepRun, each) for each in steps[row["id"]]),
             gates=tuple(as_record(Gate, each) for each in gates[row["id"]]),
-            jobs=tuple(as_record(Job, each) for each in jobs[row["id"]]),
+            jobs=tuple(open_jobs.get(row["id"], ())),
             holds=held,
             attempts=tuple(as_record(Attempt, each) for each in attempts[row["id"]]),
             since=row["since"],
