@@ -58,9 +58,7 @@ class Desk:
         """Answer with one thing, whole each time: what it used and what is possible change while its version stays."""
         answer = await self.database.read(read)
         etag = _etag(answer)
-        if etag is None:
-            return _response(Stored(200, {}, msgspec.json.encode(answer)))
-        headers = {"etag": etag, "cache-control": "private, no-cache"}
+        headers = {} if etag is None else {"etag": etag, "cache-control": "private, no-cache"}
         return _response(Stored(200, headers, msgspec.json.encode(answer)))
 
     def page(self, request: ApiRequest, page: "Page", rows: Sequence[A], last: int | None) -> Response[list[A]]:

@@ -8,6 +8,7 @@ from services.api.console.forms import Field, Typed
 from shared.schemas.records import Project
 from shared.settings import Settings
 
+NEEDED: Final = ("name", "git_url", "base_branch")
 MODELS: Final = ("planning", "exec", "qa")
 YES_NO: Final = (("true", "yes"), ("false", "no"))
 UNTIL: Final = "auto_until"
@@ -184,17 +185,16 @@ def changes(typed: Typed, project: Project, labels: forms.Labels) -> Mapping[str
     """The fields of a project that were typed anew; what the form did not send stays as it is."""
     present = shown(project)
     given = {name: typed.get(name, before).strip() for name, before in present.items()}
-    for name in ("name", "git_url", "base_branch"):
+    for name in NEEDED:
         forms.demand(given, name, "fill this in.", labels)
     news = {name for name in present if forms.lines(given[name]) != forms.lines(present[name])}
-    found: dict[str, Any] = {name: given[name] for name in ("name", "git_url", "base_branch") if name in news}
+    found: dict[str, Any] = {name: given[name] for name in NEEDED if name in news}
     if "ci_provider" in news:
         found["ci_provider"] = given["ci_provider"] or None
     if not news.isdisjoint(MODELS):
         found["default_models"] = _models(given)
-    for name in news & _NUMBERS.keys():
-        if name != "until" or given["progression"] == UNTIL:
-            _demand_number(given, name, labels)
+    for name in news & {"auto_fix", "ci_settle_s"}:
+        _demand_number(given, name, labels)
     policy: dict[str, Any] = {rule: given[rule] or None for rule in _RULES if rule in news}
     if "required_contexts" in news:
         policy["required_contexts"] = forms.lines(given["required_contexts"])
