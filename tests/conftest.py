@@ -1,6 +1,7 @@
 """What every test may ask for: a real Redis server, a free port, and an environment without anybody's settings."""
 
 import gc
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.fakes.redis_server import RedisServer
 
@@ -52,6 +54,18 @@ def _no_settings_of_the_person_who_runs_the_tests(monkeypatch: pytest.MonkeyPatc
     for name in os.environ:
         if name.startswith(("DEKSDENFLOW_", "CODEX_", "OPENAI_", "GIT_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A log that a test set up ends with it; Python's own warnings, once taken, would else never be taken again."""
+    root = logging.getLogger()
+    handlers, level, ours = root.handlers, root.level, structlog.get_config()
+    structlog.contextvars.clear_contextvars()
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.configure(**ours)
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture(scope="session")

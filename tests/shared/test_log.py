@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -19,26 +18,14 @@ SAME_HANDLER_FOR_ALL_EXAMPLES = settings(suppress_health_check=[HealthCheck.func
 
 
 @pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    structlog.contextvars.clear_contextvars()
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-
-
-@pytest.fixture
-def machine(logging_as_before: None) -> io.StringIO:
+def machine() -> io.StringIO:
     stream = io.StringIO()
     log.configure(as_json=True, redactor=Redactor(["hunter2000"]), stream=stream)
     return stream
 
 
 @pytest.fixture
-def person(logging_as_before: None) -> io.StringIO:
+def person() -> io.StringIO:
     stream = io.StringIO()
     log.configure(as_json=False, redactor=Redactor(["hunter2000"]), stream=stream)
     return stream
@@ -169,7 +156,6 @@ def test_a_person_is_told_the_same_in_short(person: io.StringIO):
     )
 
 
-@pytest.mark.usefixtures("logging_as_before")
 def test_a_terminal_gets_colours_and_a_pipe_gets_json():
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
@@ -179,7 +165,6 @@ def test_a_terminal_gets_colours_and_a_pipe_gets_json():
     assert json.loads(pipe.getvalue())["event"] == "hello"
 
 
-@pytest.mark.usefixtures("logging_as_before")
 def test_configuring_twice_writes_once():
     first, second = io.StringIO(), io.StringIO()
     for stream in (first, second):

@@ -1,7 +1,6 @@
 """The front of every app: ids, headers, the log and what happens when something fails behind it."""
 
 import json
-import logging
 from collections.abc import AsyncIterator
 from io import StringIO
 from typing import Any
@@ -141,7 +140,6 @@ async def test_reads_are_logged_for_those_who_ask_for_everything(client: httpx.A
     log.configure(level="DEBUG", stream=stream, as_json=True)
     await client.get("/fine")
     assert [each["path"] for each in records(stream)] == ["/fine"]
-    logging.getLogger().setLevel(logging.INFO)
 
 
 async def test_a_path_cannot_break_the_line(client: httpx.AsyncClient, lines: StringIO) -> None:
