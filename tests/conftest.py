@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
 
 # The folders whose single tests take longest begin, so that no worker is left alone with one of them at the end.
 LONGEST_FIRST = ("chaos", "browser", "e2e", "processes", "local", "scripts", "worker", "api")
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in its background has Ctrl-C ignored, by all programs that the tests start, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
