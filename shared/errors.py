@@ -20,6 +20,12 @@ DeksdenFlowError
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+# What msgspec raises for the JSON of others: broken syntax, broken Unicode, wrong types, and nesting without end.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class DeksdenFlowError(Exception):

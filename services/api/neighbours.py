@@ -6,6 +6,7 @@ from typing import Final, Literal
 import httpx
 import msgspec
 
+from shared.errors import UNREADABLE
 from shared.safety import effective_host
 from shared.settings import PREFIX, Settings
 from shared.web.health import Check, Readiness
@@ -53,7 +54,7 @@ async def _ask(name: str, port: int, settings: Settings) -> Neighbour:
     url = f"http://{host}:{port}/health/ready"
     try:
         found = await _readiness(url)
-    except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (httpx.HTTPError, TimeoutError, *UNREADABLE):
         note = "Nothing of ours answers there. In a container or on a host of its own it is asked there."
         return Neighbour(name=name, state="unknown", asked=url, note=note)
     return Neighbour(name=name, state=found.status, asked=url, checks=found.checks)

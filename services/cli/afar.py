@@ -7,7 +7,8 @@ import httpx
 import msgspec
 
 from services.cli.findings import Finding, State, ask
-from services.cli.rest import UNREADABLE, find_connection
+from services.cli.rest import find_connection
+from shared.errors import UNREADABLE
 from shared.schemas.answers import CheckAnswer, ServiceAnswer, ServicesAnswer
 from shared.settings import PREFIX
 from shared.web.health import Readiness

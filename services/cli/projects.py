@@ -19,6 +19,8 @@ from shared.schemas.statuses import JobState
 LOOK_S = 0.3
 SETUP_S = 600.0
 
+Wait = Annotated[bool, Parameter(negative="", show_default=False, help="Wait until it is cloned and checked.")]
+
 app = App(
     name="project", help="Register, list, show and change projects: the repositories that runs work on.", group=PROJECTS
 )
@@ -37,9 +39,7 @@ async def add(
         Literal["github", "gitlab"] | None, Parameter(help="Whose pull or merge requests are opened.")
     ] = None,
     model: Annotated[str | None, Parameter(help="The model for planning, execution and QA.")] = None,
-    wait: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Wait until it is cloned and checked.")
-    ] = False,
+    wait: Wait = False,
     options: Everywhere = None,
     caller: Called,
 ) -> Exit:
@@ -113,9 +113,7 @@ async def change(
     git_url: Annotated[str | None, Parameter(help="Another address of the repository.")] = None,
     base_branch: Annotated[str | None, Parameter(help="Another branch that runs start from.")] = None,
     name: Annotated[str | None, Parameter(help="Another name.")] = None,
-    wait: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Wait until it is cloned and checked.")
-    ] = False,
+    wait: Wait = False,
     options: Everywhere = None,
     caller: Called,
 ) -> Exit:

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from services.cli.ending import CommandError, Exit
-from shared.errors import StartupError
+from shared.errors import UNREADABLE, StartupError
 from shared.schemas.problems import URN, Problem
 from shared.schemas.requests import Body
 from shared.settings import PREFIX, Url, read_secret
@@ -26,8 +26,6 @@ SILENCE_S = 40.0
 # For so long a stream is asked for again: a restart of the server takes less.
 LOST_S = 60.0
 AGAIN_S = 0.5
-# What decoding says of an answer that is none of ours.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 PAGE = 500
 
 

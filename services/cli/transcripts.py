@@ -18,6 +18,7 @@ from services.cli.follow import Follower, following
 from services.cli.options import RUN, Called, Everywhere, Target
 from services.cli.picture import Scene, said
 from services.cli.text import block, line, patch, status
+from shared.errors import UNREADABLE
 from shared.schemas.answers import AttemptAnswer
 from shared.schemas.statuses import AttemptState
 from shared.schemas.transcript import Item, read_item
@@ -200,7 +201,7 @@ def _pretty(text: str) -> str:
     """An answer in JSON with its lines."""
     if not text.startswith("{"):
         return text
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(*UNREADABLE):
         return msgspec.json.format(text, indent=2)
     return text
 

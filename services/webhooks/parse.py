@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from services.webhooks.verify import Headers
-from shared.errors import Invalid, WrongMediaType
+from shared.errors import UNREADABLE, Invalid, WrongMediaType
 from shared.schemas.forge import PROTOCOL_HEADER
 from shared.schemas.records import Delivery
 from shared.schemas.statuses import DeliveryStatus, Provider
@@ -124,7 +124,7 @@ def _check_object(text: bytes) -> None:
     try:
         text.decode()  # msgspec passes over strings that it need not decode
         _OBJECT.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _no_event() from error
 
 
@@ -134,7 +134,7 @@ def _without_ci_variables(text: bytes) -> bytes:
         return text
     try:
         return msgspec.json.encode(_stripped(_WHOLE.decode(text)))
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _no_event() from error
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Never, TypeVar, get_args
 
 import msgspec
 
-from shared.errors import Category, JobError
+from shared.errors import UNREADABLE, Category, JobError
 
 StepType = Literal["work", "setup", "qa"]
 CommitType = Literal["feat", "fix", "refactor", "perf", "test", "docs", "style", "build", "ci", "chore", "revert"]
@@ -116,7 +116,7 @@ def _decode(text: str, kind: type[A], category: Category) -> A:
         _reject(category, f"the answer is longer than {MAX_ANSWER_CHARS:,} characters")
     try:
         answer = msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except UNREADABLE as error:
         _reject(category, str(error))
     _check_texts(answer, "$", category)
     return answer

@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from shared.errors import Invalid
+from shared.errors import UNREADABLE, Invalid
 from shared.schemas.forge import Repository
 from shared.schemas.names import url_host, url_path
 
@@ -33,7 +33,7 @@ def decoded(body: bytes | msgspec.Raw, shape: type[T], what: str) -> T:
     """The body, or a part of it, in this shape; `Invalid` names the part that has another."""
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Invalid(f"The body of the delivery is no {what}: {clean(str(error))}.") from error
 
 

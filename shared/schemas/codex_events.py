@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from shared.errors import UNREADABLE
+
 MAX_LINE_BYTES = 32 << 20
 
 
@@ -175,15 +177,12 @@ _known_item = msgspec.json.Decoder(_KnownItem)
 _item_type = msgspec.json.Decoder(_ItemType)
 _record_line = msgspec.json.Decoder(_RecordLine)
 
-# What msgspec raises for bytes from outside: broken JSON, broken UTF-8, wrong types, and nesting without end.
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
 
 def parse_event(line: bytes) -> Event:
     """Read one line of JSONL; never raises, whatever the bytes are."""
     try:
         parsed = _line.decode(line)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return Unknown(f"unreadable: {error}"[:200])
     match parsed.type:
         case "thread.started":
@@ -208,18 +207,18 @@ def parse_token_count(line: bytes) -> Usage | None:
     """Read the total of a thread from a `token_count` line of its record (the rollout file); None for any other."""
     try:
         return _record_line.decode(line).payload.info.total_token_usage
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
 def _parse_item(raw: msgspec.Raw) -> Item:
     try:
         return _known_item.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     try:
         return OtherItem(_item_type.decode(raw).type[:200])
-    except _UNREADABLE:
+    except UNREADABLE:
         return OtherItem("unreadable")
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from shared.errors import UNREADABLE
 from shared.schemas import codex_events as codex
 
 MAX_TEXT: Final = 20_000
@@ -94,7 +95,7 @@ def spoken(item: Item) -> str:
     if item.kind == "command":
         return script_of(item.text)
     if item.kind == "message" and item.text.startswith("{"):
-        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             return msgspec.json.decode(item.text, type=_Answer).summary
     return item.text
 

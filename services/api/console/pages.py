@@ -17,9 +17,11 @@ from litestar.datastructures import Cookie
 from services.api.console import text
 from services.api.console.actions import find_action
 from services.api.console.session import ConsoleRequest, Session, Sessions, lost_by_strictness
+from shared.errors import Refusal
 from shared.repository import events
 from shared.repository.database import Tx
 from shared.schemas.problems import Problem
+from shared.web.problems import problem_of, request_id
 from shared.workflow.unit import Caller
 
 FOLDER = Path(__file__).parent
@@ -68,11 +70,22 @@ class Pages:
         self.sessions = sessions
         self.assets = _assets()
 
-    def show(self, request: ConsoleRequest, template: str, *, status: int = 200, live: str = "", **shown: Any) -> Page:
-        """A page; who has no session yet gets one with it, because forms need it.
+    def show(
+        self,
+        request: ConsoleRequest,
+        template: str,
+        *,
+        status: int = 200,
+        refusal: Refusal | None = None,
+        live: str = "",
+        **shown: Any,
+    ) -> Page:
+        """A page, perhaps one that shows a refusal; who has no session yet gets one with it, because forms need it.
 
         But not in answer to another site, for which the browser may only have left the present one out.
         """
+        if refusal is not None:
+            status = refusal.http_status
         session: Session | None = request.scope["state"].get("session")
         cookies: list[Cookie] = []
         if session is None:
@@ -90,6 +103,7 @@ class Pages:
             "back": _place(request),
             "nav": () if caller is None else [each for each in NAV if caller.project_id is None or not each.admin],
             "live": live,
+            "problem": problem_of(refusal, request_id(request)) if refusal else None,
             "theme": theme_of(request),
             "keys": request.cookies.get("keys") != "off",
             "now": datetime.now(UTC),

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from services.api.attempt_files import Part, read_bytes, read_part
 from services.api.console.sentences import pretty
 from services.api.console.text import markdown
+from shared.errors import UNREADABLE
 from shared.schemas.codex_events import Usage
 from shared.schemas.transcript import Item, path_in_worktree, read_items, script_of
 
@@ -123,7 +124,7 @@ def _answer(text: str) -> tuple[str, str]:
     try:
         found = msgspec.json.decode(text, type=dict[str, Any])
         whole = pretty(found)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return text, ""
     summary = found.get("summary")
     return (summary if isinstance(summary, str) else "An answer."), whole

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from services.worker.forge.failures import Place, Wish, moved, refusal
-from shared.errors import Category, JobError
+from shared.errors import UNREADABLE, Category, JobError
 from shared.secret import Secret
 
 MAX_BODY_BYTES: Final = 8 << 20
@@ -247,7 +247,7 @@ class Api:
     def _decoded(self, heard: Heard, wish: Wish, shape: type[T]) -> T:
         try:
             return msgspec.json.decode(heard.body, type=shape)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self.not_understood(wish) from error
 
 

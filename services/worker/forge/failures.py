@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from shared.errors import Category, JobError
+from shared.errors import UNREADABLE, Category, JobError
 
 MAX_SAID_CHARS: Final = 300
 MAX_WAIT_S: Final = 3600.0
@@ -102,7 +102,7 @@ def what_it_said(body: bytes) -> str:
     """The messages in an error's body, in one short line; nothing where it is not JSON, such as a proxy's page."""
     try:
         told = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ""
     return _one_line("; ".join(dict.fromkeys(_messages(told))))
 

@@ -14,7 +14,6 @@ from services.api.console.pages import Page, Pages, own_place, wants_data
 from services.api.desk import Desk
 from services.api.params import LAST_ID
 from shared.errors import Forbidden, NotFound, Refusal
-from shared.web.problems import problem_of, request_id
 from shared.workflow.unit import Unit
 
 
@@ -44,9 +43,8 @@ def _route(kind: str) -> HTTPRouteHandler:
         except Refusal as refusal:
             if wants_data(request):
                 raise
-            problem = problem_of(refusal, request_id(request))
             retry = {"kind": kind, "thing_id": thing_id, "name": name, "typed": typed}
-            return pages.problem(request, problem, back=own_place(typed.get("back")), retry=retry)
+            return pages.show(request, "problem.html", refusal=refusal, back=own_place(typed.get("back")), retry=retry)
         return done(request, pages, own_place(typed.get("back")))
 
     return act

@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from services.api.console.pages import ROOT, THEMES, Page, Pages, own_place, wants_data
 from services.api.console.session import ConsoleRequest, Sessions
 from shared.errors import Invalid, TooMany, Unauthenticated
-from shared.web.problems import problem_of
 
 ANYBODY = {"anybody": True}
 A_YEAR_S = 365 * 86400
@@ -26,7 +25,7 @@ def show_login(request: ConsoleRequest, pages: NamedDependency[Pages]) -> Page:
     place = own_place(request.query_params.get("next"))
     if request.user is not None:
         return pages.elsewhere(place)
-    return pages.show(request, "login.html", next=place, problem=None)
+    return pages.show(request, "login.html", next=place)
 
 
 @post("/login", opt=ANYBODY)
@@ -39,8 +38,7 @@ async def log_in(request: ConsoleRequest, pages: NamedDependency[Pages], session
     except (Unauthenticated, TooMany) as refusal:
         if wants_data(request):
             raise
-        problem = problem_of(refusal, None)
-        page = pages.show(request, "login.html", status=refusal.http_status, next=place, problem=problem)
+        page = pages.show(request, "login.html", refusal=refusal, next=place)
         if isinstance(refusal, TooMany):
             page.headers["retry-after"] = str(refusal.retry_after_s)
         return page

@@ -30,7 +30,6 @@ from shared.repository import projects as table
 from shared.repository.database import Tx
 from shared.schemas.hook_answers import NewHookAnswer
 from shared.schemas.requests import Body, ChangeProject
-from shared.web.problems import problem_of, request_id
 from shared.workflow import find
 from shared.workflow.unit import Unit
 
@@ -103,7 +102,7 @@ async def make(
         if wants_data(request) or isinstance(refusal, NotFound):
             raise
         if part in OF_A_HOOK:
-            return pages.problem(request, problem_of(refusal, request_id(request)), back=place)
+            return pages.show(request, "problem.html", refusal=refusal, back=place)
         return await _page(request, desk, pages, project_id, part, typed, refusal)
     if made is None:
         return done(request, pages, f"{place}#{part}")
@@ -188,11 +187,10 @@ async def _page(  # noqa: PLR0917  what the form that was refused was, beside th
     return pages.show(
         request,
         "settings.html",
-        status=refusal.http_status if refusal else 200,
+        refusal=refusal,
         inputs=project_form.inputs(desk.settings, new=False),
         at=at,
         tried=typed or {},
-        problem=problem_of(refusal, request_id(request)) if refusal else None,
         public_url=desk.settings.public_url,
         back=f"{ROOT}/projects/{project_id}/settings",
         **found,

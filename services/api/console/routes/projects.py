@@ -19,7 +19,6 @@ from shared.errors import Refusal
 from shared.repository import deliveries, overview, tokens
 from shared.repository.database import Tx
 from shared.schemas.requests import CreateProject, OpenProtocol
-from shared.web.problems import problem_of, request_id
 from shared.workflow import find, protocols
 from shared.workflow.unit import Unit
 
@@ -144,9 +143,8 @@ def _project_form(request: ApiRequest, desk: Desk, pages: Pages, typed: Typed, r
     return pages.show(
         request,
         "project_new.html",
-        status=refusal.http_status if refusal else 200,
+        refusal=refusal,
         typed=typed,
-        problem=problem_of(refusal, request_id(request)) if refusal else None,
         inputs=project_form.inputs(desk.settings, new=True),
     )
 
@@ -159,9 +157,8 @@ async def _protocol_form(
     return pages.show(
         request,
         "protocol_new.html",
-        status=refusal.http_status if refusal else 200,
+        refusal=refusal,
         typed=typed,
-        problem=problem_of(refusal, request_id(request)) if refusal else None,
         project=project,
     )
 

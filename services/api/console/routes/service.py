@@ -23,7 +23,6 @@ from shared.runtime import FAKE
 from shared.secret import Secret
 from shared.settings import PREFIX, VARIABLES, Settings
 from shared.web.health import CheckNow, readiness
-from shared.web.problems import problem_of, request_id
 
 ADMIN: Final = {"admin": True}
 
@@ -94,10 +93,9 @@ async def _page(
         version=own.version,
         others=others,
         settings=shown_settings(desk.settings),
-        status=refusal.http_status if refusal else 200,
+        refusal=refusal,
         at="notifiers" if refusal else "",
         tried=tried or {},
-        problem=problem_of(refusal, request_id(request)) if refusal else None,
         back=f"{ROOT}/service",
         **found,
     )
