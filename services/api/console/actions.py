@@ -151,6 +151,7 @@ PROTOCOLS: Final = {
         hint="The branch at the origin goes back to our last commit; theirs is given up.",
         verb=lambda unit, key, _: pulls.reset_branch(unit, key),
         tone="danger",
+        asks=True,
     ),
     "fail": Action(
         label="Give up",
@@ -165,6 +166,7 @@ PROTOCOLS: Final = {
         hint="It ends for good; what runs is stopped.",
         verb=lambda unit, key, _: protocols.cancel_protocol(unit, key),
         tone="danger",
+        asks=True,
     ),
 }
 
@@ -217,6 +219,7 @@ STEPS: Final = {
         hint="The step ends; what works on it is stopped.",
         verb=lambda unit, key, _: steps.cancel_step(unit, key),
         tone="danger",
+        asks=True,
     ),
 }
 

@@ -53,6 +53,11 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     deleted: int
     lines: Sequence[str]
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is the run's own account of its work, and none of the repository's."""
+        return self.path.startswith(".protocols/")
+
 
 class Row(msgspec.Struct, frozen=True):
     """A line as it is shown: `kind` is add, del, same, hunk or note, `number` its place in the new or the old file."""

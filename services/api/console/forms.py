@@ -18,6 +18,8 @@ Typed = Mapping[str, str]
 Labels = Mapping[str, str]
 NO_LABELS: Final[Labels] = {}
 _MISSING = re.compile(r"missing required field `([^`]*)`")
+_TOO_LONG = re.compile(r"`str` of length <= (\d+)$")
+_OTHER_FORM = re.compile(r"`str` matching regex")
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +53,15 @@ def read(into: type[B], fields: Mapping[str, Any], labels: Labels = NO_LABELS) -
             raise flawed(found[1], "fill this in.", labels) from error
         refusal = bad_body(error)
         if isinstance(refusal, FlawedRequest) and refusal.flaws[0].field:
-            raise flawed(refusal.flaws[0].field, refusal.flaws[0].message, labels) from error
+            raise flawed(refusal.flaws[0].field, _plain(refusal.flaws[0].message), labels) from error
         raise refusal from error
+
+
+def _plain(message: str) -> str:
+    """What the decoder says of a text, for who typed it."""
+    if found := _TOO_LONG.search(message):
+        return f"at most {found[1]} characters."
+    return "it is not of the form that is needed here." if _OTHER_FORM.search(message) else message
 
 
 def demand(typed: Typed, name: str, message: str, labels: Labels = NO_LABELS) -> None:

@@ -23,6 +23,7 @@ MAX_INLINE: Final = 4_000
 _HEADINGS_DOWN: Final = 2
 _DEEPEST_HEADING: Final = 6
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_SHORT: Final = {"ci": "CI", "pr": "PR", "qa": "QA"}
 _THOUSAND, _MILLION = 1000, 1_000_000
 
 
@@ -147,4 +148,4 @@ def count(number: int) -> str:
 
 def words(name: str) -> str:
     """A name of the wire as words."""
-    return name.replace("_", " ")
+    return " ".join(_SHORT.get(word, word) for word in name.split("_"))

@@ -36,12 +36,12 @@ async def test_a_project_is_registered_by_the_form(house: House, inside: Window)
     [
         ({"name": ""}, "Name: fill this in."),
         ({"git_url": ""}, "Repository: fill this in."),
-        ({"name": "x" * 101}, "Name: Expected"),
+        ({"name": "x" * 101}, "Name: at most 100 characters."),
         ({"git_url": "ext::sh -c id"}, "git_url"),
         ({"git_url": "https://elsewhere.example/a/b"}, "git_url"),
         ({"base_branch": "-x"}, "branch"),
         ({"ci_provider": "sourcehut"}, "Forge: Invalid"),
-        ({"planning": "no model"}, "Model that plans: Expected"),
+        ({"planning": "no model"}, "Model that plans: it is not of the form that is needed here."),
         ({"open_pr": "never"}, "The pull request is opened: Invalid"),
     ],
 )

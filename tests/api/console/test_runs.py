@@ -81,10 +81,10 @@ async def test_a_run_shows_its_plan_its_steps_and_what_its_agent_does(house: Hou
     assert '<span class="num plus">+9</span> <span class="num minus">−3</span>' in page
     assert "The colours are in one place." in page
     assert claim.attempt is not None
-    assert f'data-grows="/console/attempts/{claim.attempt.id}/stream?after=' in page
+    assert f'data-grows="/console/attempts/{claim.attempt.id}/stream"' in page
     assert "12 passed in 0.41s" in page
     assert "exit 1" in page
-    assert "Step 1, Collect the colours was executed and committed." in page
+    assert "Step 1 (Collect the colours) was executed and committed." in page
 
 
 async def test_what_needs_feedback_takes_it_and_a_refusal_says_what_is_possible(house: House, inside: Window) -> None:
@@ -147,7 +147,7 @@ async def test_what_happened_is_read_page_by_page(house: House, inside: Window) 
 
 
 async def test_gates_show_their_evidence_and_the_ends_of_logs(house: House, inside: Window) -> None:
-    _, step = await scenes.refused(house, await house.project())
+    run, step = await scenes.refused(house, await house.project())
     contexts = [{"context": "c1", "name": "build", "outcome": "fail", "url": "https://ci.example/1"}]
     evidence = {"contexts": contexts, "logs": {"c1": "\x1b[31mE\x1b[0m: 1 failed"}, "shards": 3}
     await house.database.write(
@@ -157,6 +157,7 @@ async def test_gates_show_their_evidence_and_the_ends_of_logs(house: House, insi
             (step, "c" * 40, json.dumps(evidence), tx.now),
         )
     )
+    assert f'<a href="/console/steps/{step}#gates">QA</a>' in await seen(inside, f"/console/protocols/{run}")
     page = await seen(inside, f"/console/steps/{step}")
     assert "The contrast of links on the dark page is 2.9." in page
     assert "Raise the contrast" in page
@@ -176,6 +177,26 @@ async def test_a_step_and_a_branch_show_their_changes_in_colour(house: House, in
         assert 'class="l del" data-n="3" data-s="−"' in page
 
 
+async def test_our_own_files_are_folded_where_code_follows_and_open_where_they_are_asked_for(
+    house: House, inside: Window
+) -> None:
+    run = await scenes.planned(house, await house.project())
+    log = "diff --git a/.protocols/0001-x/log.md b/.protocols/0001-x/log.md\n@@ -0,0 +1 @@\n+A line\n"
+    folder = scenes.files(house, "folded", BRANCH=log + scenes.DIFF)
+    await scenes.finish(house, await scenes.begin(house, run, folder), "a" * 40)
+    page = await seen(inside, f"/console/protocols/{run}/diff")
+    assert '<details class="file" id="file-0">' in page
+    assert '<details class="file" open id="file-1">' in page
+    assert '<details class="file" open id="file-0">' in await seen(inside, f"/console/protocols/{run}/diff?file=0")
+
+
+async def test_what_cannot_be_undone_asks_first(house: House, inside: Window) -> None:
+    run = await house.planned(await house.project(), policy={"plan_approval": True})
+    page = await seen(inside, f"/console/protocols/{run}")
+    assert f'<details id="protocols-{run}-cancel-more">' in page
+    assert "<details id=" in (await seen(inside, "/console")).partition('/actions/cancel"')[2].partition("</form>")[0]
+
+
 async def test_a_run_without_a_commit_has_no_changes(house: House, inside: Window) -> None:
     run = await house.protocol(await house.project())
     assert "Nothing was committed yet." in await seen(inside, f"/console/protocols/{run}/diff")
@@ -189,7 +210,7 @@ async def test_an_attempt_shows_what_it_was_told_and_how_it_ended(house: House, 
     assert "&#34;additions&#34;: 9" in page
     assert "data-grows" not in page
     page = await seen(inside, "/console/attempts/4")
-    assert 'data-grows="/console/attempts/4/stream?after=' in page
+    assert 'data-grows="/console/attempts/4/stream"' in page
     assert "a warning" in page
     assert buttons(page, "jobs") == {"cancel"}
     await house.end(claim, Failed(category=Category.AUTH, message=f"No key {HOSTILE}", stderr_tail=HOSTILE))

@@ -33,8 +33,8 @@ def test_every_type_has_its_sentence_which_needs_nothing_but_the_event(event_typ
 
 
 def test_a_sentence_names_the_step_and_the_second_line_says_why() -> None:
-    told = tell(event(EventType.STEP_FAILED, "qa_failed", message="Two tests are red."), {5: "Step 2, Palette"})
-    assert (told.sentence, told.more, told.tone) == ("Step 2, Palette failed: qa failed.", "Two tests are red.", "bad")
+    told = tell(event(EventType.STEP_FAILED, "qa_failed", message="Two tests are red."), {5: "Step 2 (Palette)"})
+    assert (told.sentence, told.more, told.tone) == ("Step 2 (Palette) failed: QA failed.", "Two tests are red.", "bad")
 
 
 def test_what_others_wrote_is_never_read_as_a_form() -> None:

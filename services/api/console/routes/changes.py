@@ -35,7 +35,7 @@ async def show_changes(
 ) -> Page:
     """Some of the lines of the attempt's patch; `whole` is that of its branch up to there."""
     view = await changes_of(desk, attempt, whole=whole, room=ROOM, file=file, line=line)
-    at_start = file == 0 and line == 0
+    at_start = not request.query_params
     return pages.show(request, "diff.html", view=view, attempt=attempt, at_start=at_start, **shown)
 
 

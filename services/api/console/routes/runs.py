@@ -231,7 +231,7 @@ def _groups(
 
 def _events(tx: Tx, situation: Situation, before: int, limit: int) -> dict[str, Any]:
     rows = events.of_protocol(tx, situation.protocol.id, before=before, limit=limit + 1)
-    names = {step.id: f"Step {step.step_index}, {step.step_name}" for step in situation.steps}
+    names = {step.id: f"Step {step.step_index} ({step.step_name})" for step in situation.steps}
     told: list[Told] = [sentences.tell(event, names) for event in rows[:limit]]
     return {"rows": told, "more": told[-1].id if len(rows) > limit else None}
 
