@@ -22,7 +22,9 @@ from shared.workflow.protocols import (
     run_next_step,
     start_protocol,
 )
+from shared.workflow.pulls import adopt_branch
 from shared.workflow.steps import add_step, approve_step, retry_step
+from shared.workflow.sync import sync_protocol
 from tests.e2e.house import addition, answered, conversation, done, plan
 from tests.waiting import eventually
 from tests.worker.codex.ground import FAKE
@@ -308,6 +310,30 @@ async def test_an_attempt_that_failed_leaves_its_work_under_a_salvage_ref_and_th
         first_one, second_one = await shop.attempts()
         assert (first_one["state"], first_one["category"]) == ("failed", "silence")
         assert first_one["thread_id"] != second_one["thread_id"]
+
+
+async def test_what_an_attempt_left_is_saved_also_where_the_branch_was_adopted_meanwhile(ground_floor: Path) -> None:
+    first = conversation(SECOND, ONE, {"hang": "after_headers", "times": "always"})
+    first["match"]["nth"] = 1
+    told = answered(FIRST, done(), HELLO), first, answered(SECOND, done(), TWO)
+    async with open_workshop(ground_floor, *told, silence_timeout_s=1) as shop:
+        await shop.open("Greet", "Go on")
+        await shop.execute()
+        await shop.call(approve_step, 1)
+        await shop.execute()
+        theirs = shop.origin.commit({"theirs.txt": "theirs"}, branch=NAME)
+        await shop.call(sync_protocol, 1)
+        await shop.work()
+        assert (await shop.protocol()).reason == "diverged"
+        await shop.call(adopt_branch, 1, theirs)
+        shop.pass_time(2)
+        await shop.work()
+        assert (await shop.step(2)).status == "needs_qa"
+        assert {"theirs.txt", "two.txt"} < set(shop.files())
+        assert "one.txt" not in shop.files()
+        _, left, _ = await shop.attempts()
+        assert left["salvage"] in shop.salvaged()
+        assert plain_git(shop.mirror, "show", f"{left['salvage']}:one.txt") == "one"
 
 
 async def test_when_the_attempts_are_used_up_the_step_fails_and_tells_the_last_cause(ground_floor: Path) -> None:

@@ -141,10 +141,11 @@ class Git:
     async def create_worktree(
         self, project_id: int, name: str, branch: str, start_sha: str, *, known_head: str | None = None
     ) -> Worktree:
-        """Make the branch at `start_sha` and its worktree, or find them as an earlier call left them.
+        """Make the branch at `start_sha` and its worktree, or find them as they are, wherever that is.
 
-        A branch that contains the start already stays where it is; one that went another way, from work that was never
-        accepted, is saved under a salvage ref.
+        What somebody left in a worktree is not for this to lose: `reset_worktree` saves it, and brings it to the start.
+        Where there is none any more, a branch that contains the start stays where it is, and one that went another
+        way, from work that was never accepted, is saved under a salvage ref.
 
         `known_head` is the last commit that we recorded on the branch: with it a branch that is only at the origin any
         more (the mirror was lost) is known to be ours. REPOSITORY when such a branch of others is there.

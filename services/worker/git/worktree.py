@@ -48,13 +48,13 @@ async def create(
     start = known_head or start_sha
     if await repository.resolve(start) is None:
         raise JobError(Category.REPOSITORY, f"commit {start[:12]} is not in the repository any more")
+    if head is not None and (worktree.git_dir / "index").exists() and worktree.path.is_dir():
+        await asyncio.to_thread(put_right, layout, worktree)
+        return
     if head is not None and await repository.is_ancestor(start, head):
         start = head
     elif head is not None and not await repository.is_ancestor(head, start):
         await repository.beside_worktree().git("update-ref", f"{SALVAGE_REFS}/{worktree.name}-{head[:12]}", head)
-    if head == start and (worktree.git_dir / "index").exists() and worktree.path.is_dir():
-        await asyncio.to_thread(put_right, layout, worktree)
-        return
     await start_over(repository, layout, worktree, start)
 
 

@@ -37,14 +37,19 @@ async def test_making_it_again_later_finds_the_commits_on_it(git: Git, tree: Wor
     assert (tree.path / "new").read_text() == "x"
 
 
-async def test_an_unused_branch_starts_at_the_newer_base(
+async def test_a_start_that_moved_on_loses_nothing_that_was_left(
     git: Git, tree: Worktree, origin: Origin, remote: Remote
 ) -> None:
+    (tree.path / "left").write_text("by an attempt that failed")
     newer = origin.commit({"new.txt": "x"})
     await git.fetch(1, remote)
     await git.create_worktree(1, NAME, NAME, newer)
+    assert (tree.path / "left").exists()
+    saved = await git.reset_worktree(tree, newer, 12)
     assert await git.head(1, NAME) == newer
-    assert (tree.path / "new.txt").exists()
+    assert everything_below(tree.path) == {**FIRST_FILES, "new.txt": "x"}
+    assert saved.ref is not None
+    assert plain_git(tree.path, "show", f"{saved.ref}:left") == "by an attempt that failed"
 
 
 async def test_what_was_half_made_is_made_again(git: Git, tree: Worktree, base: str) -> None:
@@ -82,6 +87,7 @@ async def test_a_branch_that_went_another_way_is_saved_and_begun_again(
     sha = await git.commit(tree, "never accepted", expected_parent=base)
     newer = origin.commit({"else": "x"})
     await git.fetch(1, Remote(origin.url))
+    await git.remove_worktree(1, NAME)
     await git.create_worktree(1, NAME, NAME, newer)
     assert await git.head(1, NAME) == newer
     assert everything_below(tree.path) == {**FIRST_FILES, "else": "x"}
