@@ -90,6 +90,9 @@ class Situation(Standing, frozen=True, kw_only=True):
         return {gate.name: gate for gate in self.gates if gate.step_id == step.id and gate.sha == step.head_sha}
 
 
+_CALLED = {GateName.CI: "CI", GateName.QA: "QA", GateName.APPROVAL: "Approval"}
+
+
 def told(job: Job | None) -> tuple[Evidence, ...]:
     """What a failed job says of itself."""
     if job is None:
@@ -100,7 +103,8 @@ def told(job: Job | None) -> tuple[Evidence, ...]:
 def shown(gates: Mapping[GateName, Gate]) -> tuple[Evidence, ...]:
     """What gates say."""
     return tuple(
-        Evidence(f"Gate {gate.name} is {gate.state}: {gate.summary[:SHOWN_CHARS]}", gate.url) for gate in gates.values()
+        Evidence(f"{_CALLED[gate.name]} {gate.state}: {gate.summary[:SHOWN_CHARS]}", gate.url)
+        for gate in gates.values()
     )
 
 

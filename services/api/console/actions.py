@@ -162,7 +162,7 @@ PROTOCOLS: Final = {
         tone="danger",
     ),
     "cancel": Action(
-        label="Cancel",
+        label="Cancel the run",
         hint="It ends for good; what runs is stopped.",
         verb=lambda unit, key, _: protocols.cancel_protocol(unit, key),
         tone="danger",
@@ -215,7 +215,7 @@ STEPS: Final = {
         fields=(WHY,),
     ),
     "cancel": Action(
-        label="Cancel",
+        label="Cancel the step",
         hint="The step ends; what works on it is stopped.",
         verb=lambda unit, key, _: steps.cancel_step(unit, key),
         tone="danger",

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.api.console.text import duration, words
+from services.api.console.text import as_time, duration, words
 from shared.schemas.records import Event
 from shared.schemas.statuses import EventType
 
@@ -101,6 +101,8 @@ SENTENCES: Final[Mapping[str, str]] = {
 }
 # What a second line tells, the first of these that is there.
 _TELLING: Final = ("feedback", "why", "message", "summary", "note")
+# Whose values are words of ours; the others are names that somebody gave.
+_OURS: Final = frozenset({"gate", "state", "how", "effect"})
 _GOOD: Final = frozenset(
     {_E.PROTOCOL_COMPLETED, _E.STEP_DONE, _E.QA_PASSED, _E.PR_MERGED, _E.MR_MERGED, _E.CI_RECOVERED, _E.MANUAL_APPROVAL}
 )
@@ -147,6 +149,7 @@ def tell(event: Event, steps: Mapping[int, str]) -> Told:
     more = next((text for key in _TELLING if isinstance(text := facts.get(key), str) and text), "")
     rest = {
         "event": event.event_type,
+        "at": as_time(event.created_at).isoformat(timespec="seconds"),
         "from": event.from_status,
         "to": event.to_status,
         "reason": event.reason,
@@ -174,8 +177,14 @@ def pretty(value: Any) -> str:
 
 
 def _words(event: Event, steps: Mapping[int, str]) -> _Known:
-    told = {name: words(value) if isinstance(value, str) else str(value) for name, value in event.metadata.items()}
+    told = {key: words(value) if key in _OURS else str(value) for key, value in event.metadata.items()}
     delay = event.metadata.get("delay_s")
     if isinstance(delay, int | float):
         told["delay"] = duration(delay)
-    return _Known(told | {"reason": words(event.reason or "unknown"), "step": steps.get(event.step_id or 0, "A step")})
+    return _Known(
+        told
+        | {
+            "reason": words(event.reason or "unknown").removesuffix("."),
+            "step": steps.get(event.step_id or 0, "A step"),
+        }
+    )

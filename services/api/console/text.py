@@ -23,6 +23,7 @@ MAX_INLINE: Final = 4_000
 _HEADINGS_DOWN: Final = 2
 _DEEPEST_HEADING: Final = 6
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_WIRE_NAME = re.compile("[a-z0-9_]+")
 _SHORT: Final = {"ci": "CI", "pr": "PR", "qa": "QA"}
 _THOUSAND, _MILLION = 1000, 1_000_000
 
@@ -147,5 +148,7 @@ def count(number: int) -> str:
 
 
 def words(name: str) -> str:
-    """A name of the wire as words."""
+    """A name of the wire as words; what is no such name stays as it is."""
+    if not _WIRE_NAME.fullmatch(name):
+        return name
     return " ".join(_SHORT.get(word, word) for word in name.split("_"))

@@ -39,7 +39,16 @@ def test_a_sentence_names_the_step_and_the_second_line_says_why() -> None:
 
 def test_what_others_wrote_is_never_read_as_a_form() -> None:
     told = tell(event(EventType.GATE_UPDATED, gate="{step.__class__}", state="{0}"), {5: "{gate}"})
-    assert told.sentence == "{gate}: the gate {step.  class  } is {0}."
+    assert told.sentence == "{gate}: the gate {step.__class__} is {0}."
+
+
+def test_a_name_that_somebody_gave_is_told_as_it_is() -> None:
+    assert tell(event(EventType.SECRET_SET, name="forge_token"), {}).sentence == "The secret forge_token was set."
+    ignored = event(EventType.DELIVERY_IGNORED, "Unknown fields: log. Known ones are state, target_url.")
+    assert (
+        tell(ignored, {}).sentence
+        == "A delivery was left aside: Unknown fields: log. Known ones are state, target_url."
+    )
 
 
 def test_a_wait_is_told_in_peoples_units() -> None:
