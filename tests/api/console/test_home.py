@@ -35,6 +35,25 @@ async def test_what_waits_is_listed_and_answered_in_place(house: House, inside: 
     assert again.status_code == 404
 
 
+async def test_more_than_is_shown_at_first_can_be_reached(house: House, inside: Window) -> None:
+    project = await house.project()
+    for _ in range(11):
+        await house.planned(project, policy={"plan_approval": True})
+    page = (await inside.get("/console")).text
+    assert '<a href="/console?needs=all">1 more</a> waits' in page
+    everything = region((await inside.get("/console?needs=all")).text, "needs")
+    assert len(re.findall('<li class="row-card attention', everything)) == 11
+    for _ in range(40):
+        await house.protocol(project)
+    assert "Older ones are on" in (await inside.get("/console")).text
+    page = (await inside.get(f"/console/projects/{project}")).text
+    (older,) = re.findall(r'<a href="(/console/projects/1\?before=\d+)" rel="next">', page)
+    assert "protocol-1" not in re.findall('id="(protocol-[0-9]+)"', page)
+    rest = (await inside.get(older)).text
+    assert re.findall('id="(protocol-[0-9]+)"', rest) == ["protocol-1"]
+    assert "Newest protocols" in rest
+
+
 async def test_an_answer_that_needs_words_is_refused_without_them(house: House, inside: Window) -> None:
     _, step = await house.executed(await house.project())
     page = (await inside.get("/console")).text

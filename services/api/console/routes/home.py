@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from services.api import showing, telling
 from services.api.attempt_files import Part, read_part
@@ -26,6 +26,8 @@ from shared.workflow.answering import Given
 from shared.workflow.unit import Rules, Unit
 
 SHOWN: Final = 10
+# What needs somebody, for who asks for all of it.
+ALL: Final = 100
 ANSWERS: Final = {
     "feedback": Field(name="feedback", label="What is to be done differently", kind="text", needed=True),
     "reason": Field(name="reason", label="Why", needed=True),
@@ -35,18 +37,22 @@ TAIL_BYTES: Final = 32_768
 
 
 @get("/")
-async def show_home(request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages]) -> Page:
-    """What needs you, what runs now, protocols, deliveries, and the queue."""
+async def show_home(
+    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], needs: FromQuery[str] = ""
+) -> Page:
+    """What needs you (`needs=all` shows more of it), what runs now, protocols, deliveries, and the queue."""
     scope = request.user.project_id
 
     def read(tx: Tx) -> dict[str, Any]:
         line = showing.line(tx)
+        runs = overview.protocols(tx, scope, before=LAST_ID, limit=2 * SHOWN + 1)
         return {
             "live": live(tx),
             "line": line,
-            **needs_you(tx, scope, desk.flow.rules),
+            **needs_you(tx, scope, desk.flow.rules, ALL if needs == "all" else SHOWN),
             "running": overview.running(tx, scope, limit=SHOWN),
-            "protocols": overview.protocols(tx, scope, before=LAST_ID, limit=2 * SHOWN),
+            "protocols": runs[: 2 * SHOWN],
+            "older": len(runs) > 2 * SHOWN,
             "deliveries": [showing.delivery(each) for each in _deliveries(tx, scope)],
             "any_project": bool(overview.projects(tx, scope, after=0, limit=1)),
         }
@@ -56,10 +62,10 @@ async def show_home(request: ApiRequest, desk: NamedDependency[Desk], pages: Nam
     return pages.show(request, "home.html", said=said, **found)
 
 
-def needs_you(tx: Tx, scope: int | None, rules: Rules) -> dict[str, Any]:
+def needs_you(tx: Tx, scope: int | None, rules: Rules, most: int) -> dict[str, Any]:
     """What waits for a person, the most urgent first, and how much there is of it."""
     found = attention.waiting(tx, scope, rules)
-    shown = attention.whole(tx, found[:SHOWN], rules)
+    shown = attention.whole(tx, found[:most], rules)
     names = projects.names(tx, {item.project_id for item in shown if item.project_id is not None})
     needs = [telling.attention(item, names.get(item.project_id or 0)) for item in shown]
     return {"needs": needs, "needing": len(found), "fields": ANSWERS}

@@ -80,17 +80,24 @@ async def register_project(
 
 @get("/projects/{project_id:int}")
 async def show_project(
-    request: ApiRequest, desk: NamedDependency[Desk], pages: NamedDependency[Pages], project_id: ProjectId
+    request: ApiRequest,
+    desk: NamedDependency[Desk],
+    pages: NamedDependency[Pages],
+    project_id: ProjectId,
+    before: FromQuery[int] = LAST_ID,
 ) -> Page:
-    """One project: its setup, its protocols, its policy, and who may come in."""
+    """One project: its setup, its protocols (those before the given one), its policy, and who may come in."""
     scope = request.user.project_id
 
     def read(tx: Tx) -> dict[str, Any]:
         record = find.project(tx, scope, project_id)
         hooks = deliveries.hooks_of(tx, project_id) if scope is None else ()
+        runs = overview.protocols(tx, project_id, before=min(max(before, 0), LAST_ID), limit=SHOWN + 1)
         return {
             "project": showing.project(tx, record),
-            "protocols": overview.protocols(tx, project_id, before=LAST_ID, limit=SHOWN),
+            "protocols": runs[:SHOWN],
+            "older": runs[SHOWN - 1]["id"] if len(runs) > SHOWN else None,
+            "newest": before >= LAST_ID,
             "hooks": [showing.hook(tx, hook, desk.settings.public_url) for hook in hooks],
             "tokens": [showing.token(each) for each in tokens.of_project(tx, project_id)] if scope is None else [],
             "live": live(tx, project_id=project_id),
