@@ -1,11 +1,14 @@
 """`deksdenflow`: reads the command line, does the command, and ends with its exit code."""
 
 import asyncio
+import errno
 import inspect
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from cyclopts import CycloptsError
 
@@ -14,6 +17,8 @@ from services.cli.ending import CommandError, Exit
 from services.cli.options import Caller
 from services.cli.text import line
 from shared.errors import StartupError
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main(
@@ -32,9 +37,28 @@ def main(
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has left (`| head`); nothing is to be written at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
+        # Whoever read the output has left (`| head`).
+        return _give_up_output()
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _refuse(Exit.FAILED, f"the output cannot be written: {error.strerror}; what was asked for may be done")
+        return _give_up_output()
+
+
+def _give_up_output() -> Exit:
+    """Nothing is to be written at the end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.FAILED
+
+
+def _open_streams() -> None:
+    """Let nothing that is printed end the program: neither a closed stream nor a terminal that lacks a character."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for the life of the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for the life of the process
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="replace")
 
 
 def _do(argv: Sequence[str], caller: Caller) -> int:
@@ -54,4 +78,5 @@ def _refuse(code: Exit, text: str) -> Exit:
 
 
 if __name__ == "__main__":
+    _open_streams()
     sys.exit(main())

@@ -6,8 +6,6 @@ import sys
 from cyclopts import App
 from rich.text import Text
 
-from services.cli.afar import examine_server
-from services.cli.checks import examine_terminal
 from services.cli.desk import new_console
 from services.cli.ending import Exit
 from services.cli.findings import Finding
@@ -30,6 +28,10 @@ async def doctor(*, options: Everywhere = None, caller: Called) -> Exit:
     address and the secrets, as a service that is started here would find them. Of the server: how its API, webhook
     service and worker are where they run.
     """
+    # They bring what the services are made of, which no other command is to wait for.
+    from services.cli.afar import examine_server  # noqa: PLC0415  see above
+    from services.cli.checks import examine_terminal  # noqa: PLC0415  see above
+
     given = options or Options()
     here, there = await asyncio.gather(
         examine_terminal(caller.environment), examine_server(caller.environment, given.api)

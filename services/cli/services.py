@@ -16,7 +16,6 @@ from services.cli.options import HERE, Called
 from services.cli.rest import as_json
 from shared.repository import meta
 from shared.repository.database import open_database
-from shared.runtime import FAKE
 from shared.settings import PREFIX, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +94,8 @@ async def migrate(
 
 def local_settings(environment: Mapping[str, str]) -> Settings:
     """The settings of a command that needs no Redis, also where none is set; StartupError as for a service."""
+    from shared.runtime import FAKE  # noqa: PLC0415  it brings the queue's library, for which no help is to wait
+
     names = {f"{PREFIX}REDIS_URL", f"{PREFIX}REDIS_URL_FILE"}
     given = {name: value for name, value in environment.items() if value}
     return load_settings(given if names & given.keys() else {**given, f"{PREFIX}REDIS_URL": FAKE}, allow_fake=True)

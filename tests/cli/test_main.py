@@ -239,6 +239,42 @@ def test_a_reader_that_leaves_ends_it_without_a_word(cli: Line) -> None:
     assert process.returncode in {0, 1}
 
 
+def shell(line: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = f"{sys.executable} -P -m services.cli {line}"
+    return subprocess.run(
+        ["bash", "-c", command], env=environment(**more), capture_output=True, text=True, cwd="/", check=False
+    )
+
+
+def test_no_help_waits_for_what_the_services_are_made_of() -> None:
+    asked = "import sys, services.cli.app as program; program.build(); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"litestar", "arq", "redis", "fakeredis"} & set(said.split())
+
+
+def test_output_that_is_closed_is_not_missed(cli: Line) -> None:
+    settings = {key: value for key, value in cli.environment.items() if "API" in key}
+    done = shell("project list >&-", **settings)
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+
+
+@pytest.mark.parametrize("words", ["project list", "project list --json", "--help"])
+def test_output_that_has_no_room_is_one_line(cli: Line, words: str) -> None:
+    settings = {key: value for key, value in cli.environment.items() if "API" in key}
+    done = shell(f"{words} >/dev/full", **settings)
+    assert done.returncode == Exit.FAILED
+    assert done.stderr.startswith("deksdenflow: the output cannot be written")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_that_lacks_a_character_gets_another(cli: Line, name: str) -> None:
+    run = cli.do(cli.house.planned(cli.do(cli.house.project(name))))
+    settings = {key: value for key, value in cli.environment.items() if "API" in key}
+    done = shell(f"status {run}", **settings, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+    assert "?" in done.stdout
+
+
 @pytest.mark.parametrize("service", ["up", "worker"])
 def test_a_service_is_started_in_its_place_and_ended_by_a_signal(tmp_path: Path, redis_url: str, service: str) -> None:
     settings = {
