@@ -17,8 +17,8 @@ How a page is added:
    `opt={"admin": True}` closes it to project tokens. `live(tx, protocol_run_id=3)` makes the page follow these events:
    with each of them `console.js` fetches the page again and brings every element with `data-live` (and an id) up to
    date. Give ids to what repeats (rows, forms, details), so that it is known again. What the script must leave as it is
-   has `data-keep`; a form into which something was typed stays by itself. A live region with `data-every="2000"` is also
-   refreshed every two seconds.
+   has `data-keep`; a form into which something was typed stays by itself. A live region with `data-every="2000"` is
+   also refreshed every two seconds.
 
 2. A template in `templates/` that extends `base.html` and fills `title` and `main`::
 
