@@ -101,6 +101,16 @@ def before(tx: Tx, attempt: Attempt) -> Attempt | None:
     )
 
 
+def committed_before(tx: Tx, attempt: Attempt) -> Attempt | None:
+    """The newest attempt before this one at the same work that made a commit, accepted or not."""
+    return tx.load(
+        Attempt,
+        "SELECT * FROM attempts WHERE protocol_id = ? AND step_id IS ? AND kind = ? AND id < ? AND head_sha IS NOT NULL"
+        " ORDER BY id DESC LIMIT 1",
+        (attempt.protocol_id, attempt.step_id, attempt.kind, attempt.id),
+    )
+
+
 def at_branch_before(tx: Tx, attempt: Attempt) -> Attempt | None:
     """The attempt that had the protocol's worktree before this one, whatever it was for."""
     return tx.load(

@@ -7,7 +7,6 @@ from shared.schemas.statuses import AttemptState, Footing, JobKind
 from shared.workflow import execution, planning, quality
 from shared.workflow.unit import Unit
 
-_ENDED = frozenset({AttemptState.FAILED, AttemptState.CANCELLED})
 _ROLES = {JobKind.PLAN: "planning", JobKind.EXECUTE: "exec", JobKind.QA: "qa"}
 
 
@@ -111,16 +110,17 @@ def _talked(unit: Unit, last: Attempt) -> Attempt:
 def _untaken(unit: Unit, now: Attempt, protocol: Protocol, step: StepRun | None) -> tuple[Attempt, ...]:
     """The attempt before a retry that had made its commit, which the origin then did not take, or a cancel kept back.
 
-    A cancelled one may have pushed it already: nothing else would fit on the branch then. Its work is adopted unless
-    something else was asked for since: another model, a new thread, feedback.
+    A cancelled one may have pushed it already: nothing else would fit on the branch then. Its work is adopted, by
+    whichever attempt comes to the end of that, unless something else was asked for since: another model, a new thread,
+    feedback.
     """
-    last = attempts.before(unit.tx, now)
-    if last is None or last.state not in _ENDED or last.head_sha is None:
+    made = attempts.committed_before(unit.tx, now)
+    if made is None or made.state is AttemptState.SUCCEEDED:
         return ()
-    same_ground = last.start_sha == now.start_sha and last.model == now.model
-    same_thread = step is None or step.thread_id == last.thread_id
+    same_ground = made.start_sha == now.start_sha and made.model == now.model
+    same_thread = step is None or step.thread_id == made.thread_id
     feedback = protocol.feedback if step is None else step.feedback
-    return (last,) if same_ground and same_thread and feedback is None else ()
+    return (made,) if same_ground and same_thread and feedback is None else ()
 
 
 def _used(unit: Unit, resume: Attempt | None) -> Usage:

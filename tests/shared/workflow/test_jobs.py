@@ -531,6 +531,37 @@ def test_a_commit_that_was_cancelled_on_its_way_is_taken_by_who_asks_for_the_sam
     assert again.footing is Footing.COMMITTED
 
 
+@pytest.mark.parametrize("cut_off", ["cancelled", "lost"])
+def test_a_commit_is_taken_also_after_one_that_was_cut_off_while_it_took_it(ground: Ground, cut_off: str):
+    step, claim = running(ground)
+    report = ground.executed_well()
+    assert ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+    ground.end(claim, LOST)
+    if cut_off == "cancelled":
+        claim = ground.claim(step.protocol_id)
+    ground.run(cancel_job, claim.job.id)
+    if cut_off == "cancelled":
+        ground.end(claim, Stopped(message="killed"))
+    ground.run(retry_job, claim.job.id)
+    again = ground.claim(step.protocol_id)
+    assert [each.head_sha for each in again.earlier] == [report.head_sha]
+    assert again.footing is Footing.COMMITTED
+
+
+def test_a_commit_of_a_planning_is_taken_also_after_one_that_was_cut_off_while_it_took_it(ground: Ground):
+    protocol = ground.run(start_protocol, ground.opened().id)
+    claim = ground.claim(protocol.id)
+    report = ground.plan_done(claim)
+    assert ground.run_as(WORKER, note_commit, claim.job.id, claim.job.token, report.head_sha, report)
+    ground.end(claim, LOST)
+    claim = ground.claim(protocol.id)
+    ground.run(cancel_job, claim.job.id)
+    ground.end(claim, Stopped(message="killed"))
+    ground.run(retry_job, claim.job.id)
+    again = ground.claim(protocol.id)
+    assert [each.head_sha for each in again.earlier] == [report.head_sha]
+
+
 def test_a_commit_that_was_cancelled_is_given_up_where_something_else_is_asked_for(ground: Ground):
     step, claim = running(ground)
     report = ground.executed_well()
