@@ -5,6 +5,7 @@ import sys
 
 from cyclopts import App
 from rich.text import Text
+from structlog.testing import capture_logs
 
 from services.cli.desk import new_console
 from services.cli.ending import Exit
@@ -33,9 +34,11 @@ async def doctor(*, options: Everywhere = None, caller: Called) -> Exit:
     from services.cli.checks import examine_terminal  # noqa: PLC0415  see above
 
     given = options or Options()
-    here, there = await asyncio.gather(
-        examine_terminal(caller.environment), examine_server(caller.environment, given.api)
-    )
+    # A finding says what the log of a service would.
+    with capture_logs():
+        here, there = await asyncio.gather(
+            examine_terminal(caller.environment), examine_server(caller.environment, given.api)
+        )
     found = [*here, *there]
     failed = [each for each in found if each.state == "fail"]
     if given.json:

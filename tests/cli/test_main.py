@@ -258,6 +258,13 @@ def test_output_that_is_closed_is_not_missed(cli: Line) -> None:
     assert (done.returncode, done.stderr) == (Exit.OK, "")
 
 
+def test_a_redis_that_is_away_leaves_the_findings_readable(free_port: int) -> None:
+    nobody = f"127.0.0.1:{free_port}"
+    done = shell("doctor --json", DEKSDENFLOW_API_BASE=f"http://{nobody}", DEKSDENFLOW_REDIS_URL=f"redis://{nobody}")
+    assert done.returncode == Exit.FAILED
+    assert "redis" in [each["name"] for each in json.loads(done.stdout)["findings"] if each["state"] == "fail"]
+
+
 @pytest.mark.parametrize("words", ["project list", "project list --json", "--help"])
 def test_output_that_has_no_room_is_one_line(cli: Line, words: str) -> None:
     settings = {key: value for key, value in cli.environment.items() if "API" in key}
