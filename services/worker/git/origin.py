@@ -121,9 +121,9 @@ async def _refuse_foreign_move(
     if before is None and expected is not None:
         raise JobError(Category.DIVERGED, f"branch {branch} was deleted at the origin; it was at {expected[:12]}")
     if before is not None and not await repository.is_ancestor(before, sha):
-        was, instead = f"at {expected[:12]}", "adopt it, reset it or cancel"
-        if expected is None:
-            was, instead = "not there", "remove it there and try again, or cancel"
+        was, instead = "not there", "remove it there and try again, or cancel"
+        if expected is not None:
+            was, instead = f"at {expected[:12]}", "adopt it, reset it or cancel"
         raise JobError(
             Category.DIVERGED,
             f"branch {branch} at the origin is at {before[:12]}, which {sha[:12]} does not contain (it was {was});"
