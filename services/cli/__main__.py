@@ -1,5 +1,13 @@
 """`deksdenflow`: reads the command line, does the command, and ends with its exit code."""
 
+import signal
+
+_on_interrupt = signal.getsignal(signal.SIGINT)
+if __name__ == "__main__" and _on_interrupt is signal.default_int_handler:
+    # The imports below take a moment: Ctrl-C during them ends without a traceback, as it does later.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# ruff: noqa: E402 - for the reason above
 import asyncio
 import errno
 import inspect
@@ -78,5 +86,6 @@ def _refuse(code: Exit, text: str) -> Exit:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _on_interrupt)
     _open_streams()
     sys.exit(main())

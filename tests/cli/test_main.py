@@ -229,6 +229,17 @@ def test_ctrl_c_ends_a_watch_without_a_word(cli: Line, name: str) -> None:
     assert "Traceback" not in out
 
 
+def test_ctrl_c_ends_it_without_a_word_also_before_all_is_imported(tmp_path: Path) -> None:
+    slow = "import signal; print('importing', flush=True); signal.pause()"
+    (tmp_path / "cyclopts.py").write_text(slow)
+    with program("status", PYTHONPATH=f"{tmp_path}:{ROOT}") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SOON_S)
+    assert (process.returncode, err) == (-signal.SIGINT, "")
+
+
 def test_a_reader_that_leaves_ends_it_without_a_word(cli: Line) -> None:
     settings = {key: value for key, value in cli.environment.items() if "API" in key}
     with program("project", "list", "--json", **settings) as process:
