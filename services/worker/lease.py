@@ -120,8 +120,10 @@ class Lease:
                 await self._beat()
             except Unavailable as refusal:
                 log.warning("no_heartbeat", error=str(refusal))
-                if time.monotonic() - self._shown_at > self._pace.fence_s:
-                    self.park()
+            except Exception:  # who beats no more hears no more, and nobody would ever be told
+                log.exception("heartbeat_failed")
+            if time.monotonic() - self._shown_at > self._pace.fence_s:
+                self.park()
 
     async def _beat(self) -> None:
         job = await self._flow.run(self.caller, verbs.beat, self.job_id, self.token)

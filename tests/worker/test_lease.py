@@ -121,6 +121,22 @@ async def test_who_cannot_show_life_for_long_parks_before_another_may_take_the_j
         assert lease.why is StopRequest.PARK
 
 
+async def test_a_beat_that_fails_in_a_way_that_nobody_knows_is_told_and_not_the_last(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop:
+        lease = await held(shop)
+        (before,) = await shop.jobs("execute_step_job")
+        async with lease.kept():
+            with capture_logs() as told:
+                await shop.change("UPDATE jobs SET payload = '[]'")
+                lease.poke()
+                await eventually(_logged(told, "heartbeat_failed"))
+            await shop.change("UPDATE jobs SET payload = ?", before["payload"])
+            await shop.call(cancel_protocol, 1)
+            lease.poke()
+            await stopped(lease)
+        assert lease.why is StopRequest.CANCEL
+
+
 def _logged(told: Sequence[Mapping[str, Any]], event: str) -> Callable[[], Awaitable[bool]]:
     async def logged() -> bool:
         return any(entry["event"] == event for entry in told)
