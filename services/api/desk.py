@@ -12,6 +12,7 @@ from litestar import Request, Response
 from msgspec.structs import replace
 
 from services.api.auth import ApiRequest
+from services.api.params import read_number
 from shared.errors import Conflict, Invalid, PreconditionFailed, PreconditionNeeded
 from shared.failpoints import fp
 from shared.repository import idempotency
@@ -163,10 +164,10 @@ def version_wanted(request: ApiRequest, *, needed: bool = False) -> int | None:
         return None
     if given.strip() == "*":
         return None
-    text = given.strip().strip('"')
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_ID))):
+    version = read_number(given.strip().strip('"'))
+    if version is None:
         raise PreconditionFailed('If-Match is no ETag that this service gave, like "3"; read it again.')
-    return int(text)
+    return version
 
 
 def _etag(answer: Answer) -> str | None:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
+from itertools import takewhile
 
 import msgspec
 import structlog
@@ -81,6 +82,7 @@ class Feed:
         self._floor = 0
         self._head = 0
         self._readers = 0
+        self._streams = 0
         self._beginning = asyncio.Lock()
         self._begun = False
         self._news = asyncio.Event()
@@ -94,13 +96,22 @@ class Feed:
 
     @property
     def readers(self) -> int:
-        """How many streams are open."""
+        """How many follow the events."""
         return self._readers
 
     def demand_room(self) -> None:
         """Raise `Unavailable` when so many streams are open that ordinary requests would find no connection left."""
-        if self._readers >= self.measure.readers:
-            raise Unavailable(f"{self._readers} streams are open already; close one, or poll GET /events.")
+        if self._streams >= self.measure.readers:
+            raise Unavailable(f"{self._streams} streams are open already; close one, or poll instead.")
+
+    @contextlib.contextmanager
+    def counted(self) -> Generator[None]:
+        """Count a stream, of events or of a transcript, for as long as it is open."""
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     def close(self) -> None:
         """End every stream, so that the server can stop."""
@@ -141,9 +152,7 @@ class Feed:
             while not self._closed:
                 news, head = self._news, self._head
                 if place >= self._floor:
-                    found: Sequence[Told] = [
-                        each for each in self._recent if each.id > place and wanted.has(each.event)
-                    ]
+                    found: Sequence[Told] = [each for each in reversed(self._since(place)) if wanted.has(each.event)]
                     place = max(place, head)
                 else:
                     found, place = await self._database.read(_page, wanted, place, self.measure.page)
@@ -158,6 +167,10 @@ class Feed:
         finally:
             self._readers -= 1
             self._begun = self._begun and self._readers > 0
+
+    def _since(self, place: int) -> Sequence[Told]:
+        """What is kept of it, newest first: most readers lack only the newest."""
+        return list(takewhile(lambda each: each.id > place, reversed(self._recent)))
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(self._queue.listen(NEWS)) as line:

@@ -7,6 +7,13 @@ from litestar.params import PathParameter, QueryParameter
 # What every JSON reader can hold exactly.
 LAST_ID = 2**53 - 1
 
+
+def read_number(text: str) -> int | None:
+    """The number from 0 to LAST_ID that the text is, written in plain digits; None where it is none."""
+    fits = text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_ID)) and int(text) <= LAST_ID
+    return int(text) if fits else None
+
+
 ProjectId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the project.")]
 ProtocolId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the protocol run.")]
 StepId = Annotated[int, PathParameter(ge=1, le=LAST_ID, description="Id of the step run.")]

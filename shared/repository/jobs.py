@@ -129,9 +129,8 @@ def to_ring(tx: Tx, *, project_limit: int, rung_before: int, limit: int, credent
     """Due jobs that may start now and whose bell was not rung since `rung_before`: best priority, then oldest.
 
     Left out is everything but messages while the line is stopped, a message while another is sent, and what needs a
-    credential that is parked; jobs of protocols that
-    may not start anything, of branches with a running writer and of projects that run as much as they may. A ring in
-    the future is one from before the clock was set back.
+    credential that is parked; jobs of protocols that may not start anything, of branches with a running writer and of
+    projects that run as much as they may. A ring in the future is one from before the clock was set back.
     """
     return tx.load_all(
         Job,

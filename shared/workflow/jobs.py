@@ -83,9 +83,9 @@ def note_attempt(unit: Unit, job_id: int, token: int, usage: Usage, directory: s
 
 
 def note_footing(unit: Unit, job_id: int, token: int, footing: Footing, resumed_from: int | None) -> bool:
-    """Keep what the live attempt stands on; False when the lease is lost."""
+    """Keep what the live attempt stands on; False when the lease is lost, or the job was cancelled."""
     job, attempt = jobs.held(unit.tx, job_id, token), attempts.live(unit.tx, job_id)
-    if job is None or attempt is None:
+    if job is None or job.stop is StopRequest.CANCEL or attempt is None:
         return False
     attempts.save(unit.tx, replace(attempt, resumed_from=resumed_from))
     earlier = attempts.before(unit.tx, attempt)

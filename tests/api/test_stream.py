@@ -206,7 +206,7 @@ async def test_a_revoked_token_ends_its_stream(server: Server) -> None:
             assert [line async for line in answer.aiter_lines()]  # it ends, though nobody here ended it
 
 
-@pytest.mark.parametrize("given", ["x", "-1", "1e3", "٣", "99999999999999999999"])
+@pytest.mark.parametrize("given", ["x", "-1", "1e3", "٣", "99999999999999999999", "9" * 5000])
 async def test_a_last_event_id_that_is_none_of_ours_is_refused(server: Server, given: str) -> None:
     answer = await server.client.get("/events/stream", headers={"last-event-id": given.encode()})
     assert answer.status_code == 400
@@ -239,7 +239,19 @@ async def test_more_streams_than_the_service_can_bear_are_refused(server: Server
         await listening(server)
         answer = await server.client.get("/events/stream")
         assert answer.status_code == 503
-        assert "poll GET /events" in answer.json()["detail"]
+        assert "1 streams are open already" in answer.json()["detail"]
+
+
+async def test_transcripts_are_streams_too(server: Server) -> None:
+    server.house.app.state.feed.measure = Measure(readers=1)
+    await server.house.planned(await server.house.project())
+    await server.client.post("/protocols/1/actions/run_next_step")
+    await server.house.claim(JobKind.EXECUTE)
+    async with server.client.stream("GET", "/attempts/2/stream") as open_one:
+        lines = open_one.aiter_lines()
+        assert "retry" in await anext(lines)
+        for other in ("/attempts/1/stream", "/events/stream"):
+            assert (await server.client.get(other)).status_code == 503
 
 
 async def test_without_redis_the_table_is_polled(tmp_path: Path) -> None:

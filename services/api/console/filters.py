@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 from urllib.parse import urlencode
 
-from services.api.params import LAST_ID
+from services.api.params import read_number
 from shared.errors import Invalid
 from shared.repository import projects
 from shared.repository.database import Tx
@@ -29,9 +29,10 @@ def number(name: str, text: str) -> int | None:
     """The id of a thing; an empty text narrows nothing."""
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= LAST_ID):
+    found = read_number(text)
+    if not found:
         raise Invalid(f"{name}: the number of one.")
-    return int(text)
+    return found
 
 
 def query(**fields: object) -> str:

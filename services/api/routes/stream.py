@@ -15,7 +15,7 @@ from litestar.response import Stream
 from services.api.auth import ApiRequest
 from services.api.desk import Desk
 from services.api.feed import Feed, Gap, Wanted
-from services.api.params import LAST_ID, AttemptId, OfProject, OfProtocol
+from services.api.params import LAST_ID, AttemptId, OfProject, OfProtocol, read_number
 from services.api.transcript import Tail
 from shared.errors import Invalid
 from shared.repository import tokens
@@ -85,6 +85,7 @@ async def stream_attempt(
 
 async def open_transcript(caller: Caller, desk: Desk, feed: Feed, attempt_id: int, place: int) -> Stream:
     """The stream of one attempt that the caller may see."""
+    feed.demand_room()
     await desk.database.read(find.attempt, caller.project_id, attempt_id)
     tail = Tail(desk.database, desk.settings.workspaces_dir, attempt_id, place)
     return _stream(_transcript(tail, feed, _Leave(desk.database, caller, feed.measure.pause_s)))
@@ -109,30 +110,32 @@ class _Leave:
 
 
 async def _events(feed: Feed, wanted: Wanted, after: int | None, leave: _Leave) -> AsyncGenerator[bytes]:
-    yield f"retry: {RETRY_MS}\n\n".encode()
-    async with aclosing(feed.follow(wanted, after)) as news:
-        async for found in news:
-            if not await leave.holds():
-                return
-            if isinstance(found, Gap):
-                yield _frame("gap", found.first - 1, msgspec.json.encode(found))
-            elif found:
-                yield b"".join(_frame("", each.id, each.data) for each in found)
-            else:
-                yield b":\n\n"
+    with feed.counted():
+        yield f"retry: {RETRY_MS}\n\n".encode()
+        async with aclosing(feed.follow(wanted, after)) as news:
+            async for found in news:
+                if not await leave.holds():
+                    return
+                if isinstance(found, Gap):
+                    yield _frame("gap", found.first - 1, msgspec.json.encode(found))
+                elif found:
+                    yield b"".join(_frame("", each.id, each.data) for each in found)
+                else:
+                    yield b":\n\n"
 
 
 async def _transcript(tail: Tail, feed: Feed, leave: _Leave) -> AsyncGenerator[bytes]:
-    yield f"retry: {RETRY_MS}\n\n".encode()
-    async for items in tail.follow(feed.measure.pause_s, lambda: feed.closed):
-        if not await leave.holds():
-            return
-        if items:
-            yield b"".join(_frame("", each.place, msgspec.json.encode(each)) for each in items)
-        else:
-            yield b":\n\n"
-    if tail.over:
-        yield _frame("end", tail.place, b"{}")
+    with feed.counted():
+        yield f"retry: {RETRY_MS}\n\n".encode()
+        async for items in tail.follow(feed.measure.pause_s, lambda: feed.closed):
+            if not await leave.holds():
+                return
+            if items:
+                yield b"".join(_frame("", each.place, msgspec.json.encode(each)) for each in items)
+            else:
+                yield b":\n\n"
+        if tail.over:
+            yield _frame("end", tail.place, b"{}")
 
 
 def _stream(frames: AsyncGenerator[bytes]) -> Stream:
@@ -148,9 +151,10 @@ def place_of(last_event_id: str | None, after: int | None) -> int | None:
     """Where a stream goes on; a browser's own word goes first: it knows where it was cut."""
     if not last_event_id:
         return after
-    if not (last_event_id.isascii() and last_event_id.isdecimal() and int(last_event_id) <= LAST_ID):
+    place = read_number(last_event_id)
+    if place is None:
         raise Invalid("Last-Event-ID: the id of an event that this stream has sent.")
-    return int(last_event_id)
+    return place
 
 
 def _narrowed(tx: Tx, scope: int | None, wanted: Wanted) -> Wanted:

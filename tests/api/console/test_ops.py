@@ -94,6 +94,7 @@ async def test_one_of_several_projects_is_chosen_by_its_name_and_of_many_by_its_
         "/console/deliveries?before=x",
         "/console/queue?job_type=none",
         "/console/queue?before=99999999999999999999",
+        f"/console/deliveries?project_id={'9' * 5000}",
         "/console/charts?over=1y",
     ],
 )

@@ -681,6 +681,14 @@ def test_the_timeline_says_whether_an_attempt_goes_on_and_why(ground: Ground):
     assert not ground.run_as(WORKER, note_salvage, *held, again.resume.id, "refs/salvage/2")
 
 
+def test_an_attempt_whose_job_was_cancelled_is_not_told_to_go_on(ground: Ground):
+    step = cut_off(ground)
+    again = ground.claim(step.protocol_id)
+    ground.run(cancel_protocol, step.protocol_id)
+    assert not ground.run_as(WORKER, note_footing, again.job.id, again.job.token, Footing.LOST, None)
+    assert "attempt_continued" not in {each.event_type for each in ground.events(step.protocol_id)}
+
+
 @pytest.mark.parametrize("how", [{"fresh": True}, {"model": "other"}])
 def test_a_fresh_retry_or_another_model_gets_a_new_thread(ground: Ground, how: dict[str, Any]):
     step, claim = running(ground)

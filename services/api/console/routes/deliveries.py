@@ -68,7 +68,6 @@ async def list_deliveries(  # noqa: PLR0917  Litestar passes by name
         request,
         "deliveries.html",
         outcome=hearing.outcome,
-        providers=list(Provider),
         statuses=list(DeliveryStatus),
         first=place is None,
         **found,
