@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.worker.jobs import execution
 from services.worker.lease import Lease
@@ -287,7 +288,8 @@ async def test_of_two_workers_that_hear_the_same_bell_one_takes_the_job(ground_f
 async def test_an_attempt_that_failed_leaves_its_work_under_a_salvage_ref_and_the_next_starts_clean(
     ground_floor: Path,
 ) -> None:
-    first = conversation(FIRST, ONE, {"hang": "after_headers", "times": "always"})
+    left = {"command": "echo one > one.txt; truncate -s 51M core"}
+    first = conversation(FIRST, left, {"hang": "after_headers", "times": "always"})
     first["match"]["nth"] = 1
     again = answered(FIRST, done(), TWO)
     async with open_workshop(ground_floor, first, again, silence_timeout_s=1) as shop:
@@ -298,12 +300,16 @@ async def test_an_attempt_that_failed_leaves_its_work_under_a_salvage_ref_and_th
         assert 0 < job["run_at"] - shop.clock() <= 1000, "2 s times a half, at the least"
         assert (await shop.step()).phase == "backoff"
         shop.pass_time(2)
-        await shop.work()
+        with capture_logs() as told:
+            await shop.work()
         assert (await shop.step()).status == "needs_qa"
         assert "one.txt" not in shop.files()
         assert shop.shown("two.txt") == "two"
         (ref,) = shop.salvaged()
         assert ref.endswith("/1"), "the attempt that wrote it"
+        (partly,) = (each for each in told if each["event"] == "salvaged_in_part")
+        assert (partly["of_attempt"], len(partly["left_out"])) == (1, 1)
+        assert partly["left_out"][0].startswith("core: ")
         assert (await shop.attempts())[0]["salvage"] == ref
         continued = await shop.event("attempt_continued")
         assert (continued.metadata["how"], continued.reason) == ("clean", "failed")

@@ -1,7 +1,6 @@
 """What is kept of a run while it goes on: the facts of its events, and redacted files."""
 
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, assert_never
@@ -30,8 +29,6 @@ from shared.schemas.codex_events import (
 
 Redact = Callable[[str], str]
 
-_LAST_EVENTS = 20
-
 
 class Story:
     """What a run has told so far."""
@@ -46,14 +43,12 @@ class Story:
         self.commands = 0
         self.file_changes = 0
         self.events = 0
-        self.last: deque[Event] = deque(maxlen=_LAST_EVENTS)
         self.heard_at = time.monotonic()
         self.tool_runs = False
 
     def add(self, event: Event) -> None:
         """Take note of one event."""
         self.heard_at = time.monotonic()
-        self.last.append(event)
         self.events += not isinstance(event, Unknown)
         # A command may be silent for long: while it is the last thing we heard of, only the wall clock counts.
         self.tool_runs = isinstance(event, ItemStarted) and isinstance(event.item, CommandExecution | McpToolCall)
@@ -93,7 +88,6 @@ class Story:
             commands=self.commands,
             file_changes=self.file_changes,
             duration_s=round(duration_s, 3),
-            last_events=tuple(self.last),
             stderr_tail=stderr_tail,
         )
 

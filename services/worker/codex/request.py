@@ -8,7 +8,7 @@ import msgspec
 from services.worker.codex.config import Mode, Sandbox
 from services.worker.codex.leftovers import RunMarker
 from shared.errors import Category, JobError
-from shared.schemas.codex_events import Event, Usage
+from shared.schemas.codex_events import Usage
 
 
 class CodexRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,6 @@ class CodexResult(msgspec.Struct, frozen=True, kw_only=True):
     commands: int
     file_changes: int
     duration_s: float
-    last_events: tuple[Event, ...] = ()
     stderr_tail: str = ""
 
 

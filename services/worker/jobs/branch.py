@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from services.worker.doors import Doors
 from services.worker.forge import Forge
-from services.worker.git.records import Remote, Worktree
+from services.worker.git.records import Remote, Salvage, Worktree
 from services.worker.jobs.footing import Stand, stand_of, tell
 from services.worker.lease import Lease
 from shared.errors import Category, JobError
@@ -26,6 +27,8 @@ R = TypeVar("R", ExecutionDone, PlanDone)
 SUBJECT_CHARS = 100
 DIFF_BYTES = 5_000_000
 CONTEXT = "context.md"
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -87,8 +90,7 @@ async def take_ground(doors: Doors, lease: Lease) -> Ground:
     else:
         saved = await doors.git.reset_worktree(tree, start, last.id)
     fp("ground_saved")
-    if saved.ref is not None:
-        await lease.note_salvage(last.id, saved.ref)
+    await _note(lease, last.id, saved)
     await tell(lease, stand)
     return Ground(project, protocol, remote, tree, start, stand)
 
@@ -126,9 +128,17 @@ async def saved_if_cancelled(doors: Doors, lease: Lease, ground: Ground) -> Asyn
         if lease.why is StopRequest.CANCEL:
             _, _, attempt = facts_of(lease)
             saved = await doors.git.salvage(ground.tree, ground.start_sha, attempt.id)
-            if saved.ref is not None:
-                await lease.note_salvage(attempt.id, saved.ref)
+            await _note(lease, attempt.id, saved)
         raise
+
+
+async def _note(lease: Lease, attempt_id: int, saved: Salvage) -> None:
+    """Keep where the leftovers of an attempt are, and say what of them is in no commit."""
+    if saved.left_out or saved.kept_at:
+        files = [f"{file.path}: {file.why}" for file in saved.left_out]
+        log.warning("salvaged_in_part", of_attempt=attempt_id, left_out=files, kept_at=saved.kept_at)
+    if saved.ref is not None:
+        await lease.note_salvage(attempt_id, saved.ref)
 
 
 async def check_origin(doors: Doors, ground: Ground) -> None:
