@@ -46,8 +46,8 @@ _ATTEMPTS = (
     "SELECT * FROM attempts WHERE state = 'running' AND +protocol_id IN (SELECT value FROM json_each(?1)) ORDER BY id"
 )
 _FAILED = (
-    "SELECT * FROM jobs WHERE protocol_id IN (SELECT value FROM json_each(?1)) AND +state = 'failed'"
-    " ORDER BY id DESC LIMIT ?2"
+    "SELECT jobs.* FROM json_each(?1) AS run JOIN jobs ON jobs.id IN (SELECT id FROM jobs WHERE protocol_id = run.value"
+    " AND +state = 'failed' ORDER BY id DESC LIMIT ?2) ORDER BY jobs.id DESC"
 )
 
 
@@ -116,7 +116,7 @@ def load(
 def with_failures(tx: Tx, found: Sequence[Situation]) -> list[Situation]:
     """The same with the newest jobs that failed, which say why."""
     ids = as_json([each.protocol.id for each in found])
-    failed = _by_protocol(tx.rows(_FAILED, (ids, NEWEST_FAILED * len(found))))
+    failed = _by_protocol(tx.rows(_FAILED, (ids, NEWEST_FAILED)))
     return [
         msgspec.structs.replace(each, failed=tuple(as_record(Job, row) for row in failed[each.protocol.id]))
         for each in found

@@ -294,3 +294,22 @@ def many(ground: Ground, count: int) -> None:
             ground.connection.execute(
                 f"INSERT INTO {table} ({', '.join(columns)}) SELECT {picked} FROM {table} WHERE {where}"
             )
+
+
+def test_a_run_that_failed_often_takes_no_other_runs_evidence() -> None:
+    ground = ForgeGround()
+    columns = (
+        "kind, project_id, protocol_id, payload, state, run_at, max_attempts, category, actor, created_at, finished_at"
+    )
+    runs = [ground.planned(1).id for _ in range(2)]
+    for run, times in zip(runs, (1, 3 * situations.NEWEST_FAILED), strict=True):
+        ground.sql(
+            f"INSERT INTO jobs ({columns}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            " SELECT 'sync', project_id, id, '{}', 'failed', 0, 1, 'network', 'admin', 0, 0 FROM protocol_runs, n"
+            " WHERE protocol_runs.id = ?",
+            times,
+            run,
+        )
+    loaded = situations.load(ground.tx, runs, credential="login", project_limit=2)
+    shown = situations.with_failures(ground.tx, loaded)
+    assert [len(each.failed) for each in shown] == [1, situations.NEWEST_FAILED]
