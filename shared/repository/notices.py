@@ -5,6 +5,7 @@ from typing import Any
 
 from shared.repository.database import Tx, as_json
 from shared.schemas.notices import Notice, NoticeStatus, Notifier
+from shared.schemas.records import Job
 
 
 def add_notifier(tx: Tx, notifier: Notifier) -> Notifier:
@@ -63,6 +64,35 @@ def disable(tx: Tx, notifier_id: int) -> bool:
 def note_health(tx: Tx, notifier_id: int, failures: int, failing_since: int | None) -> None:
     """Keep how well it can be reached."""
     tx.run("UPDATE notifiers SET failures = ?, failing_since = ? WHERE id = ?", (failures, failing_since, notifier_id))
+
+
+def open_jobs(tx: Tx, notifier_id: int) -> Sequence[Job]:
+    """The jobs that are to send it something, or do."""
+    return tx.load_all(
+        Job,
+        "SELECT * FROM jobs WHERE kind = 'notify' AND state IN ('queued', 'running') AND EXISTS ("
+        " SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice' AND notices.notifier_id = ?) ORDER BY id",
+        (notifier_id,),
+    )
+
+
+def put_off(tx: Tx, notifier_id: int, until: int) -> None:
+    """Send it nothing of what waits before that time, and then first what was tried least."""
+    tx.run(
+        "UPDATE jobs SET run_at = ?2 + attempt WHERE kind = 'notify' AND state = 'queued' AND run_at < ?2 AND EXISTS ("
+        " SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice' AND notices.notifier_id = ?1)",
+        (notifier_id, until),
+    )
+
+
+def bring_on(tx: Tx, notifier_id: int) -> None:
+    """Send it now what was put off; a message that failed by itself waits for its own time."""
+    tx.run(
+        "UPDATE jobs SET run_at = ?2 WHERE kind = 'notify' AND state = 'queued' AND attempt = 0 AND run_at > ?2"
+        " AND EXISTS ("
+        " SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice' AND notices.notifier_id = ?1)",
+        (notifier_id, tx.now),
+    )
 
 
 def add(tx: Tx, notifier_id: int, about: str, event_type: str, payload: dict[str, Any]) -> int | None:

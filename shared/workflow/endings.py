@@ -28,10 +28,8 @@ from shared.workflow.unit import Unit
 def apply(unit: Unit, job: Job, attempt_id: int | None, ending: Ending) -> None:
     """Take the held job out of `running`, and let what it was for know."""
     if job.kind is JobKind.NOTIFY:
-        notices.tried(unit, job, ending)
+        ending = notices.tried(unit, job, ending)
     match ending:
-        case Failed() if job.kind is JobKind.NOTIFY:
-            _failed(unit, job, attempt_id, notices.patient(job, ending, unit.now))
         case Failed():
             _failed(unit, job, attempt_id, ending)
         case Lost():

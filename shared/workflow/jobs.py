@@ -33,7 +33,7 @@ def claim_job(unit: Unit, job_id: int, dispatch: int, owner: str) -> Claim | Non
     if claimed is None:
         return None
     waited = line.waited_ms(unit, job)
-    if job.attempt == 0 and waited > unit.rules.queue_timeout_s * 1000:
+    if job.attempt == 0 and job.kind is not JobKind.NOTIFY and waited > unit.rules.queue_timeout_s * 1000:
         message = (
             f"The job waited {waited // 1000} s for a worker, longer than DEKSDENFLOW_QUEUE_TIMEOUT_S allows. Start"
             " more workers, or raise that setting or DEKSDENFLOW_WORKER_CONCURRENCY; then retry."

@@ -10,11 +10,12 @@ from shared.repository import notices, projects, protocols
 from shared.schemas.notices import ATTENTION, Notice, NoticeDone, NoticeStatus, Notifier
 from shared.schemas.records import Event, Job
 from shared.schemas.reports import Ending, Failed
-from shared.schemas.statuses import EventType, JobKind
+from shared.schemas.statuses import EventType, JobKind, JobState, StopRequest
 from shared.states.attention import Item
 from shared.states.causes import CAUSES
 from shared.workflow import attention, find
 from shared.workflow.line import at
+from shared.workflow.moves import stop_job
 from shared.workflow.unit import Unit
 
 # A message is sent after all other work that is due.
@@ -24,6 +25,8 @@ TRIES = 7
 PAUSES_S = (5, 30, 120, 600, 1800, 3600)
 # After so many tries that failed, one after the other, a notifier is called failing.
 FAILING = 5
+# What waited for longer is not sent to one that is failing.
+PATIENCE_MS = sum(PAUSES_S) * 1000
 _BESIDE = frozenset({EventType.JOB_FAILED, EventType.KILL_UNCONFIRMED})
 _HELD = frozenset({EventType.LINE_STOPPED, EventType.QUOTA_PARKED})
 
@@ -45,9 +48,10 @@ def add_notifier(unit: Unit, notifier: Notifier) -> Notifier:
 
 
 def remove_notifier(unit: Unit, notifier_id: int) -> None:
-    """Tell it nothing more; what was sent stays to be seen."""
+    """Tell it nothing more, also not what is queued; what was sent stays to be seen."""
     notifier = _live(unit, notifier_id)
     notices.disable(unit.tx, notifier_id)
+    _end(unit, notices.open_jobs(unit.tx, notifier_id), "Not sent: the notifier was removed before this was taken.")
     unit.say(EventType.NOTIFIER_REMOVED, notifier, notifier=notifier_id, host=notifier.host)
 
 
@@ -105,32 +109,56 @@ def post(unit: Unit) -> None:
                     _queue(unit, notifier, about, ATTENTION, _item_data(unit, item), item.project_id)
 
 
-def tried(unit: Unit, job: Job, ending: Ending) -> None:
-    """A worker has tried to send a message: keep what came of it, and how well the notifier can be reached."""
+def tried(unit: Unit, job: Job, ending: Ending) -> Ending:
+    """A worker has tried to send a message: keep what came of it; gives the same ending with the time of the next try.
+
+    Whoever takes none is left alone for a while, later and later: all messages to it wait, so that one of them at a
+    time finds out whether it is back, and those to others are in nobody's queue.
+    """
     notice = notices.expect(unit.tx, job.payload["notice"])
     notifier = notices.expect_notifier(unit.tx, notice.notifier_id)
     match ending:
         case NoticeDone():
             notices.settle(unit.tx, notice.id, NoticeStatus.SENT, ending.answer, tried=True)
             notices.note_health(unit.tx, notifier.id, 0, None)
+            notices.bring_on(unit.tx, notifier.id)
             if notifier.failing_since is not None:
                 unit.say(EventType.NOTIFIER_RECOVERED, notifier, notifier=notifier.id, host=notifier.host)
         case Failed():
+            failures = notifier.failures + 1
+            since = notifier.failing_since or (unit.now if failures >= FAILING else None)
             last = not ending.category.retryable or job.attempt >= job.max_attempts
             status = NoticeStatus.FAILED if last else NoticeStatus.QUEUED
             notices.settle(unit.tx, notice.id, status, ending.message, tried=True)
-            failures = notifier.failures + 1
-            since = notifier.failing_since or (unit.now if failures >= FAILING else None)
             notices.note_health(unit.tx, notifier.id, failures, since)
             if since is not None and notifier.failing_since is None:
                 unit.say(EventType.NOTIFIER_FAILING, notifier, notifier=notifier.id, host=notifier.host)
+            if since is not None:
+                _end_old(unit, notifier)
+            until = max(ending.again_at or 0, unit.now + pause_ms(max(failures, job.attempt)))
+            notices.put_off(unit.tx, notifier.id, until)
+            # Behind what was tried less often, so that no message that is never taken keeps the others from their turn.
+            return replace(ending, again_at=until + job.attempt)
         case _:
             pass
+    return ending
 
 
 def give_up(unit: Unit, job: Job, message: str) -> None:
     """The message will not be sent any more, unless somebody asks."""
     notices.settle(unit.tx, job.payload["notice"], NoticeStatus.FAILED, message, tried=False)
+
+
+def _end_old(unit: Unit, notifier: Notifier) -> None:
+    old = [job for job in notices.open_jobs(unit.tx, notifier.id) if unit.now - job.created_at > PATIENCE_MS]
+    waiting = [job for job in old if job.state is JobState.QUEUED]
+    _end(unit, waiting, f"Not sent: {notifier.host} took no message for too long. Retry this one when it does.")
+
+
+def _end(unit: Unit, open_jobs: Iterable[Job], message: str) -> None:
+    for job in open_jobs:
+        stop_job(unit, job, StopRequest.CANCEL)
+        give_up(unit, job, message)
 
 
 def _live(unit: Unit, notifier_id: int) -> Notifier:
@@ -217,8 +245,3 @@ def _project_name(unit: Unit, project_id: int | None) -> str | None:
 def pause_ms(attempt: int) -> int:
     """How long is waited after this try, in milliseconds."""
     return PAUSES_S[min(attempt, len(PAUSES_S)) - 1] * 1000
-
-
-def patient(job: Job, ending: Failed, now: int) -> Failed:
-    """The same failure, to be tried again later and later."""
-    return replace(ending, again_at=max(ending.again_at or 0, now + pause_ms(job.attempt)))

@@ -15,7 +15,7 @@ from shared.repository import notices
 from shared.schemas.notices import DEFAULT, Notice, Notifier, NotifierKind
 from shared.workflow import attention
 from shared.workflow.line import stop_line
-from shared.workflow.notices import add_notifier, notifier_seal_context, probe_notifier, retry_notice
+from shared.workflow.notices import add_notifier, notifier_seal_context, probe_notifier, remove_notifier, retry_notice
 from shared.workflow.protocols import cancel_protocol
 from shared.workflow.steps import skip_step
 from tests.worker.workshop import Workshop, open_workshop
@@ -70,15 +70,15 @@ async def receiving() -> AsyncGenerator[Receiver]:
 
 
 async def told(
-    shop: Workshop, receiver: Receiver, kind: NotifierKind = NotifierKind.WEBHOOK, **changes: Any
+    shop: Workshop, receiver: Receiver, kind: NotifierKind = NotifierKind.WEBHOOK, key: str = "k1", **changes: Any
 ) -> Notifier:
     """Have the receiver told."""
-    seal, context = shop.runtime.vault.seal, notifier_seal_context("k1")
+    seal, context = shop.runtime.vault.seal, notifier_seal_context(key)
     wanted = Notifier(
         id=0,
         project_id=None,
         kind=kind,
-        key="k1",
+        key=key,
         host=f"http://127.0.0.1:{receiver.port}",
         url=seal(receiver.url, context),
         secret=seal(SECRET, context) if kind is NotifierKind.WEBHOOK else None,
@@ -187,16 +187,92 @@ async def test_one_that_hangs_or_fails_for_long_is_called_failing_and_is_in_nobo
         for step in (1, 2):
             await shop.call(skip_step, step, reason="not needed")
         assert (await shop.protocol()).status == "completed"
+        before = len(receiver.asked)
         await shop.work()
-        tries = {notice.event_type: notice.tries for notice in await log(shop)}
-        assert tries["protocol_completed"] == 1, "whom nothing reaches is tried once"
+        assert len(receiver.asked) == before + 1, "one message at a time finds out whether it is back"
         shop.pass_time(10_000)
         await shop.work()
+        assert all(notice.tries <= 1 for notice in (await log(shop))[1:]), "whom nothing reaches is tried once"
         receiver.answers = []
         await shop.call(probe_notifier, 1)
         await shop.work()
         assert await shop.event("notifier_recovered")
         assert not [name for name in await shop.runtime.database.read(waiting, shop) if "notifier" in name]
+
+
+async def test_messages_to_a_dead_receiver_wait_behind_one_of_them_and_hold_up_no_other(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as dead, receiving() as well:
+        await told(shop, dead)
+        await told(shop, well, key="k2")
+        dead.answers = ["503 No"] * 100
+        await probes(shop, 1, 20)
+        await shop.call(probe_notifier, 2)
+        await shop.work()
+        assert (len(dead.asked), len(well.asked)) == (1, 1)
+        for seconds in (6, 31, 121, 601):
+            shop.pass_time(seconds)
+            await shop.work()
+        assert len(dead.asked) == 5
+        assert len({asked.headers["webhook-id"] for asked in dead.asked}) == 5, "each has its turn"
+        dead.answers = []
+        shop.pass_time(1801)
+        await shop.work()
+        assert {notice.status for notice in await log(shop)} == {"sent"}
+
+
+async def test_what_waits_for_too_long_for_one_that_is_failing_is_not_sent_any_more(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as dead:
+        await told(shop, dead)
+        dead.answers = ["503 No"] * 100
+        await probes(shop, 1, 20)
+        for _ in range(16):
+            await shop.work()
+            shop.pass_time(3601)
+        assert len(dead.asked) < 16
+        assert {notice.status for notice in await log(shop)} == {"failed"}
+        assert "took no message for too long" in str([notice.answer for notice in await log(shop)])
+        assert not await shop.due()
+        dead.answers = []
+        await shop.call(retry_notice, 1, 20)
+        await shop.work()
+        assert (await log(shop))[-1].status == "sent"
+
+
+async def test_what_waits_for_one_that_is_removed_ends_without_a_word(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = ["hang"]
+        await probes(shop, 1, 6)
+        async with shop.working():
+            await shop.until("SELECT 1 FROM jobs WHERE state = 'running'")
+            await shop.call(remove_notifier, 1)
+        shop.pass_time(4000)
+        await shop.work()
+        assert len(receiver.asked) <= 1
+        for notice in await log(shop):
+            assert (notice.status, notice.answer) == (
+                "failed",
+                "Not sent: the notifier was removed before this was taken.",
+            )
+        assert not await shop.events("job_failed", "notifier_failing", "job_retry_scheduled")
+        assert {row["state"] for row in await shop.jobs("notify")} == {"cancelled"}
+        assert await shop.runtime.database.read(waiting, shop) == []
+
+
+async def test_a_message_that_waited_for_a_worker_for_long_is_sent_all_the_same(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor, queue_timeout_s=60) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        await shop.call(probe_notifier, 1)
+        shop.pass_time(3600)
+        await shop.work()
+        assert [notice.status for notice in await log(shop)] == ["sent"]
+
+
+async def probes(shop: Workshop, notifier_id: int, count: int) -> None:
+    """Queue so many messages."""
+    for _ in range(count):
+        await shop.call(probe_notifier, notifier_id)
+        shop.pass_time(0.002)
 
 
 def waiting(tx: Any, shop: Workshop) -> list[str]:
