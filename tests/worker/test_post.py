@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook
 
+from services.worker import post
 from shared.repository import notices
 from shared.schemas.notices import DEFAULT, Notice, Notifier, NotifierKind
 from shared.workflow import attention
@@ -36,10 +39,13 @@ class Receiver:
         self.answers: list[str] = []
         self.asked: list[Asked] = []
         self.port = 0
+        self.path = "/hooks/very-secret"
+        self.body = "word"
+        self.linger = False
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hooks/very-secret"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -50,8 +56,11 @@ class Receiver:
             answer = self.answers.pop(0) if self.answers else "200 OK"
             if answer == "hang":
                 await asyncio.sleep(60)
-            writer.write(f"HTTP/1.1 {answer}\r\ncontent-length: 4\r\nconnection: close\r\n\r\nword".encode())
+            size = "" if "content-length" in answer else f"content-length: {len(self.body)}\r\n"
+            writer.write(f"HTTP/1.1 {answer}\r\n{size}connection: close\r\n\r\n{self.body}".encode())
             await writer.drain()
+            if self.linger:
+                await reader.read()
         except asyncio.CancelledError:
             return
         finally:
@@ -125,7 +134,8 @@ async def test_slack_is_told_in_its_own_form_and_unsigned(ground_floor: Path) ->
         assert "webhook-signature" not in asked.headers
         body = json.loads(asked.body)
         assert body["text"] == "The next step of 0001-do-it can start"
-        assert "*The next step" in body["blocks"][0]["text"]["text"]
+        assert [block["type"] for block in body["blocks"]] == ["header", "section", "context"]
+        assert body["blocks"][0]["text"]["text"] == body["text"]
 
 
 async def test_what_fails_is_sent_again_later_by_the_same_id_until_it_is_taken(ground_floor: Path) -> None:
@@ -273,6 +283,136 @@ async def probes(shop: Workshop, notifier_id: int, count: int) -> None:
     for _ in range(count):
         await shop.call(probe_notifier, notifier_id)
         shop.pass_time(0.002)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "No hook /services/T00000000/B00000000/abcdefgh1234 here",
+        "No hook abcdefgh1234",
+        "No such token: s3cr3t/w0rd",
+        "/services/T00000000/B00000000/abcdefgh1234?token=s3cr3t%2Fw0rd",
+        f"{'x' * 290}/services/T00000000/B00000000/abcdefgh1234",
+    ],
+)
+@pytest.mark.parametrize("status", ["404 No", "503 No", "200 OK"])
+async def test_what_of_the_address_is_secret_is_not_kept_though_the_receiver_says_it(
+    ground_floor: Path, body: str, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        receiver.path, receiver.body = "/services/T00000000/B00000000/abcdefgh1234?token=s3cr3t%2Fw0rd", body
+        receiver.answers = [status]
+        await told(shop, receiver)
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        (notice,) = await log(shop)
+        assert notice.tries == 1
+        kept = [await shop.rows(f"SELECT * FROM {table}") for table in ("notices", "jobs", "events")]
+        said = str([[dict(row) for row in rows] for rows in kept]) + caplog.text
+        for secret in ("abcdefgh", "T0000", "s3cr3t"):
+            assert secret not in said
+
+
+@pytest.mark.parametrize(
+    ("answer", "least_s"),
+    [
+        ("429 Slow\r\nretry-after: 900", 900),
+        ("503 No\r\ndate: Mon, 02 Mar 2026 10:00:00 GMT\r\nretry-after: Mon, 02 Mar 2026 10:15:00 GMT", 900),
+        ("503 No\r\nretry-after: 99999999", 3600),
+    ],
+)
+async def test_who_says_when_to_come_again_is_not_asked_before(ground_floor: Path, answer: str, least_s: int) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = [answer]
+        await probes(shop, 1, 2)
+        await shop.work()
+        shop.pass_time(least_s - 60)
+        await shop.work()
+        assert len(receiver.asked) == 1
+        shop.pass_time(61)
+        await shop.work()
+        assert {notice.status for notice in await log(shop)} == {"sent"}
+
+
+async def test_who_is_gone_is_not_asked_again_for_this_and_the_log_says_so(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = ["410 Gone"]
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        shop.pass_time(10_000)
+        await shop.work()
+        (notice,) = await log(shop)
+        assert (notice.status, notice.tries) == ("failed", 1)
+        assert "wants no more messages (410 word): remove the notifier" in (notice.answer or "")
+
+
+async def test_an_answer_counts_though_its_body_never_ends(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = ["200 OK\r\nx-none: 1\r\ncontent-length: 5000"]
+        receiver.linger = True
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        assert [(notice.status, notice.answer) for notice in await log(shop)] == [("sent", "200 word")]
+
+
+async def test_a_cookie_of_a_receiver_goes_nowhere(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        receiver.answers = ["200 OK\r\nset-cookie: session=abc; path=/"]
+        await probes(shop, 1, 2)
+        await shop.work()
+        assert len(receiver.asked) == 2
+        assert not [asked for asked in receiver.asked if "cookie" in asked.headers]
+
+
+async def test_nothing_is_said_to_addresses_that_a_machine_has_for_itself(
+    ground_floor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post, "REFUSED", (ip_network("127.0.0.0/8"),))
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver)
+        await shop.call(probe_notifier, 1)
+        await shop.work()
+        (notice,) = await log(shop)
+        assert (notice.status, notice.tries) == ("failed", 1)
+        assert "is at 127.0.0.1, to which no messages are sent" in (notice.answer or "")
+        assert receiver.asked == []
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fe80::1%1", "fd00:ec2::254"]
+)
+def test_addresses_that_a_machine_has_for_itself_are_known(address: str) -> None:
+    assert post.is_refused(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "fd12:3456::1", "93.184.216.34"])
+def test_receivers_of_ones_own_network_may_be_told(address: str) -> None:
+    assert not post.is_refused(address)
+
+
+async def test_what_others_wrote_is_inert_in_slack(ground_floor: Path) -> None:
+    async with open_workshop(ground_floor) as shop, receiving() as receiver:
+        await told(shop, receiver, NotifierKind.SLACK)
+        name = "a*b* _c_ `d` <!channel> <https://evil.example|x> &amp;\nline\u202eback"
+        payload = {"title": name, "because": "<" * 5000, "project_name": name, "protocol_name": name}
+        await shop.call(probe_notifier, 1)
+        await shop.change("UPDATE notices SET payload = json_set(payload, '$.data', json(?))", json.dumps(payload))
+        await shop.work()
+        body = json.loads(receiver.asked[0].body)
+        header, section, context = body["blocks"]
+        texts = [header["text"], section["text"], *context["elements"]]
+        assert {text["type"] for text in texts} == {"plain_text"}, "Slack reads no marks in these"
+        assert body["mrkdwn"] is False
+        for text in (body["text"], *(text["text"] for text in texts)):
+            assert not re.search(r"[<>\n\u202e]|&(?!(amp|lt|gt);)", text)
+        assert len(header["text"]["text"]) <= 150
+        assert len(section["text"]["text"]) <= 3000
+        assert section["text"]["text"].endswith("&lt;…")
+        assert "&lt;!channel&gt; &lt;https://evil.example|x&gt; &amp;amp; line" in body["text"]
 
 
 def waiting(tx: Any, shop: Workshop) -> list[str]:
