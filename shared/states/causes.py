@@ -78,7 +78,7 @@ CAUSES: dict[Reason, Cause] = {
     R.PLAN_INVALID: Cause("the plan was not valid", "Describe the task more clearly, then start it again."),
     R.REPOSITORY: Cause(
         "the repository is not as it must be",
-        "Mend what the error names at its forge, then retry; or set the project right (deksdenflow project change).",
+        "Mend what the error names at its forge, then retry; or change the project's address or branch.",
     ),
     R.POLICY: Cause(
         "the agent changed what it may not", "Read which files, and retry with feedback that says what to leave alone."

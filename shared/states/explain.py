@@ -241,7 +241,7 @@ def _failed(situation: Situation, step: StepRun) -> Finding:
     kind = JobKind.EXECUTE
     by_gate = step.reason in {Reason.CI_FAILED, Reason.QA_FAILED}
     evidence = shown(gates) if by_gate else (*told(situation.failure(kind, step.id)), *shown(gates))
-    if_nobody_acts = f"The protocol stays blocked. {STAYS}"
+    if_nobody_acts = "The protocol stays blocked for as long as nobody acts."
     if step.reason is Reason.CI_FAILED:
         if_nobody_acts = "The protocol stays blocked; a green CI on the same commit takes the failure back."
     return _person(f"Step {step.step_index} failed: {cause.what}. {cause.remedy}", if_nobody_acts, evidence)
