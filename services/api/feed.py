@@ -96,8 +96,8 @@ class Feed:
 
     @property
     def readers(self) -> int:
-        """How many follow the events."""
-        return self._readers
+        """How many follow the events: whatever happens from now on is told to them."""
+        return self._readers if self._begun else 0
 
     def demand_room(self) -> None:
         """Raise `Unavailable` when so many streams are open that ordinary requests would find no connection left."""

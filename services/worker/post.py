@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -33,6 +33,7 @@ SHOWN_CHARS: Final = 300
 READ_BYTES: Final = 8192
 # Shorter parts of an address are ordinary words.
 SECRET_PART_CHARS: Final = 8
+Network = IPv4Network | IPv6Network
 # Where a machine finds what only it shall know, such as the credentials that its cloud gives it.
 REFUSED = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"), ip_network("fd00:ec2::254/128"))
 # What Slack takes of a text: in a header, and elsewhere.
@@ -41,10 +42,12 @@ _AGAIN: Final = frozenset({408, 409, 425, 429})
 
 
 class Post:
-    """Sends messages; `allow_http` is for one's own machine."""
+    """Sends messages, but to no address of the `refused` networks; `allow_http` is for one's own machine."""
 
-    def __init__(self, vault: Vault, redactor: Redactor, *, allow_http: bool) -> None:
-        self._vault, self._redactor, self._allow_http = vault, redactor, allow_http
+    def __init__(
+        self, vault: Vault, redactor: Redactor, *, allow_http: bool, refused: Sequence[Network] = REFUSED
+    ) -> None:
+        self._vault, self._redactor, self._allow_http, self._refused = vault, redactor, allow_http, refused
         self._http: httpx.AsyncClient | None = None
 
     async def send(self, notifier: Notifier, notice: Notice, sender: str, now_ms: int) -> str:
@@ -80,7 +83,7 @@ class Post:
         async def look(name: str, info: Mapping[str, Any]) -> None:
             if name == "connection.connect_tcp.complete":
                 address = str(info["return_value"].get_extra_info("server_addr")[0])
-                if is_refused(address):
+                if is_in(address, self._refused):
                     await info["return_value"].aclose()
                     raise JobError(Category.CONFIG, f"{notifier.host} is at {address}, to which no messages are sent.")
 
@@ -101,11 +104,11 @@ class Post:
         raise _refusal(notifier.host, said, told)
 
 
-def is_refused(address: str) -> bool:
-    """Whether no message goes to this address, in any of its forms."""
+def is_in(address: str, networks: Sequence[Network]) -> bool:
+    """Whether the address, in any of its forms, is in one of them."""
     ip = ip_address(address.partition("%")[0])
     plain = (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
-    return any(plain in network for network in REFUSED)
+    return any(plain in network for network in networks)
 
 
 def _refusal(host: str, said: httpx.Response, told: str) -> JobError:
