@@ -120,7 +120,7 @@ class Lease:
                 await self._beat()
             except Unavailable as refusal:
                 log.warning("no_heartbeat", error=str(refusal))
-            except Exception:  # who beats no more hears no more, and nobody would ever be told
+            except Exception:  # of whatever kind: without beats no cancel is heard, and the job would hang unseen
                 log.exception("heartbeat_failed")
             if time.monotonic() - self._shown_at > self._pace.fence_s:
                 self.park()

@@ -91,23 +91,16 @@ def of_thread(tx: Tx, thread_id: str) -> Sequence[Attempt]:
     return tx.load_all(Attempt, "SELECT * FROM attempts WHERE thread_id = ? ORDER BY id DESC", (thread_id,))
 
 
-def before(tx: Tx, attempt: Attempt) -> Attempt | None:
-    """The attempt before this one at the same work: of the same protocol, step and kind."""
+def before(tx: Tx, attempt: Attempt, *, committed: bool = False) -> Attempt | None:
+    """The attempt before this one at the same work: of the same protocol, step and kind.
+
+    With `committed` the newest of them that made a commit, accepted or not.
+    """
     return tx.load(
         Attempt,
         "SELECT * FROM attempts WHERE protocol_id = ? AND step_id IS ? AND kind = ? AND id < ?"
-        " ORDER BY id DESC LIMIT 1",
-        (attempt.protocol_id, attempt.step_id, attempt.kind, attempt.id),
-    )
-
-
-def committed_before(tx: Tx, attempt: Attempt) -> Attempt | None:
-    """The newest attempt before this one at the same work that made a commit, accepted or not."""
-    return tx.load(
-        Attempt,
-        "SELECT * FROM attempts WHERE protocol_id = ? AND step_id IS ? AND kind = ? AND id < ? AND head_sha IS NOT NULL"
-        " ORDER BY id DESC LIMIT 1",
-        (attempt.protocol_id, attempt.step_id, attempt.kind, attempt.id),
+        " AND (NOT ? OR head_sha IS NOT NULL) ORDER BY id DESC LIMIT 1",
+        (attempt.protocol_id, attempt.step_id, attempt.kind, attempt.id, committed),
     )
 
 

@@ -7,6 +7,12 @@ from shared.repository.database import Tx, as_json
 from shared.schemas.notices import Notice, NoticeStatus, Notifier
 from shared.schemas.records import Job
 
+# The jobs that send messages to notifier ?1.
+_TO_NOTIFIER = (
+    "kind = 'notify' AND EXISTS (SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice'"
+    " AND notices.notifier_id = ?1)"
+)
+
 
 def add_notifier(tx: Tx, notifier: Notifier) -> Notifier:
     """Store somebody to be told; its id is given by the database."""
@@ -70,8 +76,7 @@ def open_jobs(tx: Tx, notifier_id: int) -> Sequence[Job]:
     """The jobs that are to send it something, or do."""
     return tx.load_all(
         Job,
-        "SELECT * FROM jobs WHERE kind = 'notify' AND state IN ('queued', 'running') AND EXISTS ("
-        " SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice' AND notices.notifier_id = ?) ORDER BY id",
+        f"SELECT * FROM jobs WHERE {_TO_NOTIFIER} AND state IN ('queued', 'running') ORDER BY id",  # noqa: S608  ours
         (notifier_id,),
     )
 
@@ -79,8 +84,7 @@ def open_jobs(tx: Tx, notifier_id: int) -> Sequence[Job]:
 def put_off(tx: Tx, notifier_id: int, until: int) -> None:
     """Send it nothing of what waits before that time, and then first what was tried least."""
     tx.run(
-        "UPDATE jobs SET run_at = ?2 + attempt WHERE kind = 'notify' AND state = 'queued' AND run_at < ?2 AND EXISTS ("
-        " SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice' AND notices.notifier_id = ?1)",
+        f"UPDATE jobs SET run_at = ?2 + attempt WHERE {_TO_NOTIFIER} AND state = 'queued' AND run_at < ?2",  # noqa: S608  ours
         (notifier_id, until),
     )
 
@@ -88,9 +92,7 @@ def put_off(tx: Tx, notifier_id: int, until: int) -> None:
 def bring_on(tx: Tx, notifier_id: int) -> None:
     """Send it now what was put off; a message that failed by itself waits for its own time."""
     tx.run(
-        "UPDATE jobs SET run_at = ?2 WHERE kind = 'notify' AND state = 'queued' AND attempt = 0 AND run_at > ?2"
-        " AND EXISTS ("
-        " SELECT 1 FROM notices WHERE notices.id = jobs.payload ->> 'notice' AND notices.notifier_id = ?1)",
+        f"UPDATE jobs SET run_at = ?2 WHERE {_TO_NOTIFIER} AND state = 'queued' AND attempt = 0 AND run_at > ?2",  # noqa: S608  ours
         (notifier_id, tx.now),
     )
 

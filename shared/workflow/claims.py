@@ -114,7 +114,7 @@ def _untaken(unit: Unit, now: Attempt, protocol: Protocol, step: StepRun | None)
     whichever attempt comes to the end of that, unless something else was asked for since: another model, a new thread,
     feedback.
     """
-    made = attempts.committed_before(unit.tx, now)
+    made = attempts.before(unit.tx, now, committed=True)
     if made is None or made.state is AttemptState.SUCCEEDED:
         return ()
     same_ground = made.start_sha == now.start_sha and made.model == now.model

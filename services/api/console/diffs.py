@@ -14,6 +14,7 @@ from pygments.lexers import find_lexer_class_for_filename
 from pygments.token import Comment, Keyword, Name, Number, String
 
 from services.api.console.text import visible
+from shared.workflow.plan_files import FOLDER
 
 # A longer line is cut; one that long is nobody's writing, and is not coloured.
 MAX_LINE: Final = 1000
@@ -56,7 +57,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ours(self) -> bool:
         """Whether it is the run's own account of its work, and none of the repository's."""
-        return self.path.startswith(".protocols/")
+        return self.path.startswith(f"{FOLDER}/")
 
 
 class Row(msgspec.Struct, frozen=True):
